@@ -1,0 +1,188 @@
+"""Floor 1: which array library, moving data, and the few calls in which NumPy and CuPy differ.
+
+CuPy is imported in this module only, and only when a GPU is asked for. All other code takes the arrays it is given and asks
+`array_module(x)` for the library they belong to, usually under the name `xp`.
+"""
+
+import ctypes
+import math
+import sys
+
+import numpy as np
+
+from minielectra.errors import InputError
+
+_MODULES = {np.ndarray: np}  # array type -> the module whose functions understand it
+
+
+def register_array_type(array_type, module):
+    """Teach `array_module` another array type (tests register a strict fake device this way)."""
+    _MODULES[array_type] = module
+
+
+def array_module(x):
+    """The library (`numpy`, `cupy`, …) whose functions take the array `x`.
+
+    Raises: TypeError for anything that is not an array, with a hint, because lists and scalars would silently stay on the host.
+    """
+    module = _MODULES.get(type(x))
+    if module is None:
+        for array_type, module in _MODULES.items():
+            if isinstance(x, array_type):  # np.memmap and other subclasses
+                return module
+        raise TypeError(f"expected a NumPy or CuPy array, got {type(x).__name__}; convert it with xp.asarray first")
+    return module
+
+
+def load(device="cpu"):
+    """The array module for `device`, "cpu" (NumPy) or "gpu" (CuPy).
+
+    Raises: InputError, in one line, when the GPU is asked for and cannot be used. A library may be missing on a machine that
+    has a GPU, so one kernel and one matrix product are really run.
+    """
+    if device == "cpu":
+        return np
+    if device != "gpu":
+        raise InputError(f"unknown device {device!r}: choose cpu or gpu")
+    try:
+        import cupy
+    except ImportError:
+        raise InputError(
+            "--device gpu needs CuPy, which is not installed: pip install 'minielectra[cuda12]' (or cuda13), or use --device cpu"
+        ) from None
+    try:
+        x = cupy.arange(6, dtype=cupy.float32).reshape(2, 3)
+        float((x @ x.T + 1.0).sum())
+    except Exception as error:  # every CUDA library raises its own kind
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"--device gpu: CuPy is installed but the GPU is not usable ({reason}); use --device cpu") from None
+    register_array_type(cupy.ndarray, cupy)
+    return cupy
+
+
+def to_host(x):
+    """`x` as a NumPy array: the one named border from device to host. It waits for the device."""
+    return x if isinstance(x, np.ndarray) else x.get()
+
+
+def to_device(x, xp):
+    """The NumPy array `x` as an array of the module `xp`: the one named border from host to device."""
+    return x if xp is np else xp.asarray(x)
+
+
+def scatter_add(table, index, rows):
+    """`table[index[n]] += rows[n]` with repeated indices added up, in place.
+
+    table [V, E], index [N] int, rows [N, E]. On NumPy rows are sorted by index and summed by run, which fixes the order of the
+    additions and takes half the time of `np.add.at`. On CuPy the additions are atomic: their order, and the last bits, vary.
+    """
+    xp = array_module(table)
+    if xp is np:
+        order = np.argsort(index, kind="stable")
+        ordered = index[order]
+        starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+        table[ordered[starts]] += np.add.reduceat(rows[order], starts, axis=0)
+    else:
+        xp.add.at(table, index, rows)
+
+
+def erf(x, out):
+    """The error function of x [K], written to `out`: CuPy's own, or `math.erf` element by element (exact, slow, for checks)."""
+    xp = array_module(x)
+    if hasattr(xp, "cuda"):
+        from cupyx.scipy.special import erf as device_erf
+
+        return device_erf(x, out=out)
+    out[...] = to_device(np.array([math.erf(value) for value in to_host(x).tolist()], dtype=x.dtype), xp)
+    return out
+
+
+class RandomStream:
+    """Random numbers for one shard of one step, a pure function of its `key` (a tuple of non-negative integers).
+
+    Nothing has to be saved to continue a run: step 1 000 of seed 7 draws the same numbers whether or not steps 1–999 were run
+    by this process.
+    """
+
+    def __init__(self, key, xp=np):
+        self.xp = xp
+        seed = np.random.SeedSequence(key)
+        if hasattr(xp, "cuda"):
+            words = seed.generate_state(2, np.uint64)
+            self._generator = xp.random.Generator(xp.random.Philox4x3210(seed=int(words[0] >> np.uint64(1))))
+        else:
+            self._generator = np.random.Generator(np.random.SFC64(seed))
+
+    def uniform(self, shape, dtype=np.float32):
+        """Uniform numbers in [0, 1), of `shape` and `dtype`."""
+        if hasattr(self.xp, "cuda"):
+            return self._generator.random(shape, dtype=dtype)
+        return to_device(self._generator.random(shape, dtype=dtype), self.xp)
+
+    def keep_mask(self, shape, drop):
+        """Boolean mask, True with probability 1 − `drop` to within 2⁻¹⁶ (see `keep_probability`): two random bytes an element."""
+        limit = round((1.0 - drop) * 65536)
+        count = int(np.prod(shape))
+        if hasattr(self.xp, "cuda"):
+            return (self._generator.integers(0, 65536, size=shape, dtype=self.xp.uint16)) < limit
+        mask = np.frombuffer(self._generator.bytes(2 * count), np.uint16).reshape(shape) < limit
+        return to_device(mask, self.xp)
+
+
+def keep_probability(drop):
+    """The probability, exact, with which `RandomStream.keep_mask` keeps an element: the scale of dropout is its inverse."""
+    return round((1.0 - drop) * 65536) / 65536
+
+
+class Workspace:
+    """Hands out reusable arrays: the n-th request of a step gets the n-th array, as long as shape and dtype agree.
+
+    A training step asks for the same arrays in the same order every time, so after the first step nothing is allocated. Arrays
+    are handed out uninitialised and stay valid until `reset`, which makes all of them free again.
+    """
+
+    def __init__(self, xp=np):
+        self.xp = xp
+        self._arrays = []
+        self._next = 0
+
+    def reset(self):
+        self._next = 0
+
+    def empty(self, shape, dtype):
+        """An uninitialised array [*shape] of `dtype`, valid until `reset`."""
+        if self._next == len(self._arrays):
+            self._arrays.append(None)
+        array = self._arrays[self._next]
+        if array is None or array.shape != tuple(shape) or array.dtype != dtype:
+            array = self._arrays[self._next] = self.xp.empty(shape, dtype)
+        self._next += 1
+        return array
+
+    @property
+    def nbytes(self):
+        return sum(array.nbytes for array in self._arrays if array is not None)
+
+
+def allocator(workspace, like):
+    """What an operation asks for memory: the workspace where there is one, else the array module of `like` (it has `empty` too)."""
+    return workspace if workspace is not None else array_module(like)
+
+
+def _blas_setter():
+    """The function of NumPy's own BLAS that sets its number of threads, or None (found through the loaded library)."""
+    try:
+        library = ctypes.CDLL(sys.modules["numpy._core._multiarray_umath"].__file__)
+    except (KeyError, OSError):
+        return None
+    names = ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads64_", "openblas_set_num_threads", "MKL_Set_Num_Threads")
+    return next((getattr(library, name) for name in names if hasattr(library, name)), None)
+
+
+def set_blas_threads(count):
+    """Let NumPy's matrix products use `count` threads from now on. Returns False where this BLAS cannot be told (no harm done)."""
+    setter = _blas_setter()
+    if setter is None:
+        return False
+    setter(int(count))
+    return True

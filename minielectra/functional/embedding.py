@@ -1,0 +1,45 @@
+"""Embedding lookup, and the sum of word, position and segment embeddings that opens the encoder.
+
+B sequences of T tokens, V words, P positions, S segments, E features.
+
+    y[b, t] = word[ids[b, t]] + position[t] + segment[segments[b, t]]
+
+A lookup copies a row, so its backward adds to that row: once for every time the row was used.
+
+    dword[v] = Σ over (b, t) with ids[b, t] = v of dy[b, t]
+"""
+
+from minielectra.backend import allocator, array_module, scatter_add
+
+
+def embedding_forward(ids, table):
+    """ids [N] int, table [V, E] -> rows [N, E], cache. Ids must be in range: check them on the host (CuPy wraps silently)."""
+    return table[ids], ids
+
+
+def embedding_backward(dy, cache, dtable):
+    """dy [N, E]. Adds into dtable [V, E]; there is no gradient for integer ids."""
+    scatter_add(dtable, cache, dy)
+
+
+def embeddings_forward(ids, segments, word, position, segment, ws=None):
+    """ids, segments [B, T] int; word [V, E], position [P, E], segment [S, E] -> y [B·T, E], cache. T ≤ P."""
+    batch, length = ids.shape
+    xp = array_module(ids)
+    y = allocator(ws, word).empty((batch * length, word.shape[1]), word.dtype)
+    xp.take(word, ids.reshape(-1), axis=0, out=y)
+    grid = y.reshape(batch, length, -1)
+    grid += position[:length]
+    grid += segment[segments]
+    return y, (ids, segments)
+
+
+def embeddings_backward(dy, cache, dword, dposition, dsegment):
+    """dy [B·T, E]. Adds into dword [V, E], dposition [P, E], dsegment [S, E]."""
+    ids, segments = cache
+    batch, length = ids.shape
+    xp = array_module(dy)
+    embedding_backward(dy, ids.reshape(-1), dword)  # y = word[ids]
+    dposition[:length] += dy.reshape(batch, length, -1).sum(axis=0)  # + position[t]
+    one_hot = xp.arange(dsegment.shape[0])[:, None] == segments.reshape(1, -1)  # two rows: a product beats a scatter
+    dsegment += one_hot.astype(dy.dtype) @ dy  # + segment[s]

@@ -1,0 +1,62 @@
+"""The two losses of ELECTRA (Clark et al. 2020, section 2).
+
+Both are sums of weighted terms divided by a `normalizer` that is handed in, usually the sum of all weights of the *batch*: a
+batch that is cut into shards then adds up to the same loss and the same gradients.
+
+Cross-entropy, over M chosen positions and V words (p = softmax of the logits, y the target):
+
+    L = −Σ_m w[m] log p[m, y[m]] / Z            ∂L/∂logit[m, v] = w[m] (p[m, v] − [v = y[m]]) / Z
+
+Binary cross-entropy with logits, over N tokens (x the logit, y ∈ {0, 1}, s = sigmoid):
+
+    −y log s(x) − (1 − y) log(1 − s(x)) = max(x, 0) − x y + log(1 + exp(−|x|)),   which never overflows
+    ∂L/∂x[n] = w[n] (s(x[n]) − y[n]) / Z
+"""
+
+from minielectra.backend import allocator, array_module
+from minielectra.functional.softmax import softmax_forward
+
+
+def cross_entropy_forward(logits, targets, weights, normalizer):
+    """logits [M, V], targets [M] int, weights [M] -> loss (0-d), cache. The logits are overwritten by their softmax.
+
+    The cache begins with p = softmax(logits) [M, V]: samples are drawn from it, accuracy is read off it.
+    """
+    xp = array_module(logits)
+    rows = xp.arange(logits.shape[0])
+    shifted = logits[rows, targets] - logits.max(axis=-1)
+    p, _ = softmax_forward(logits, out=logits)
+    # log p = (x_y − max) − log Σ exp(x − max), and the sum is 1 / max p: exact where log(p_y) would lose digits or be −inf
+    log_likelihood = shifted + xp.log(p.max(axis=-1))
+    loss = -(weights * log_likelihood).sum() / normalizer
+    return loss, (p, targets, weights, normalizer)
+
+
+def cross_entropy_backward(cache, dloss=1.0, ws=None):
+    """-> dlogits [M, V]. `dloss`: the gradient of what is minimised with respect to this loss."""
+    p, targets, weights, normalizer = cache
+    xp = array_module(p)
+    scale = weights * (dloss / normalizer)
+    dlogits = xp.multiply(p, scale[:, None], out=allocator(ws, p).empty(p.shape, p.dtype))
+    dlogits[xp.arange(p.shape[0]), targets] -= scale
+    return dlogits
+
+
+def sigmoid(x):
+    """1 / (1 + exp(−x)) of x [...], without overflow: written with exp(−|x|)."""
+    xp = array_module(x)
+    e = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0, 1.0, e) / (1.0 + e)
+
+
+def binary_cross_entropy_forward(logits, labels, weights, normalizer):
+    """logits [N], labels [N] of 0 and 1, weights [N], all of one dtype -> loss (0-d), cache."""
+    xp = array_module(logits)
+    terms = xp.maximum(logits, 0.0) - logits * labels + xp.log1p(xp.exp(-xp.abs(logits)))
+    return (weights * terms).sum() / normalizer, (logits, labels, weights, normalizer)
+
+
+def binary_cross_entropy_backward(cache, dloss=1.0):
+    """-> dlogits [N]."""
+    logits, labels, weights, normalizer = cache
+    return (sigmoid(logits) - labels) * (weights * (dloss / normalizer))
