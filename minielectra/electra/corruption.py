@@ -1,0 +1,120 @@
+"""Corruption: which positions are chosen, what the generator sees there, what it samples, and what is labelled replaced.
+
+Choosing and masking happen on the host, with the rest of the input; sampling happens where the generator's softmax is.
+Facts: Clark et al. 2020, section 2; the released code's deviations are options of `PretrainingConfig`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minielectra.backend import array_module, to_device
+
+
+@dataclass
+class Batch:
+    """B examples of T tokens, with K chosen positions each. Integer arrays are int32."""
+
+    input_ids: object  # [B, T] original tokens
+    masked_ids: object  # [B, T] what the generator sees
+    token_type_ids: object  # [B, T]
+    valid: object  # [B, T] bool, False at padding
+    positions: object  # [B, K] chosen positions
+    weights: object  # [B, K] float32, 1 where the slot is used, 0 where the example is too short for it
+    padded: bool = True  # whether any position is padding; known on the host, so that a device need not be asked
+
+    def shard(self, part):
+        """The examples of the slice `part`."""
+        return self._map(lambda array: array[part])
+
+    def to_device(self, xp):
+        """The same batch with every array on `xp`'s device."""
+        return self._map(lambda array: to_device(array, xp))
+
+    def normalizers(self):
+        """(number of chosen positions, number of non-padding tokens), asked on the host: what the two losses are means over."""
+        return max(1.0, float(self.weights.sum())), max(1.0, float(self.valid.sum()))
+
+    def _map(self, change):
+        arrays = (self.input_ids, self.masked_ids, self.token_type_ids, self.valid, self.positions, self.weights)
+        return Batch(*map(change, arrays), self.padded)
+
+
+def choose_positions(candidates, lengths, slots, fraction, random, with_replacement=False):
+    """Which positions to predict: k = max(1, round(fraction · length)) of each example, uniformly among its candidates.
+
+    candidates [B, T] bool; lengths [B] (non-padding tokens); slots K; random: np.random.Generator.
+    -> positions [B, K] int32, distinct within a row; used [B, K] bool.
+    """
+    wanted = np.maximum(1, np.rint(fraction * lengths)).astype(np.int64)
+    wanted = np.minimum(np.minimum(wanted, slots), candidates.sum(axis=1))
+    keys = random.random(candidates.shape)
+    keys[~candidates] += 1.0  # never before a candidate
+    order = np.argsort(keys, axis=1)
+    if with_replacement:  # k draws hit this many different ones: the rest of the slots stays empty
+        for row, k in enumerate(wanted):
+            if k:
+                wanted[row] = np.unique(random.integers(0, candidates[row].sum(), size=k)).size
+    used = np.arange(slots) < wanted[:, None]
+    return order[:, :slots].astype(np.int32), used
+
+
+def mask_batch(input_ids, valid, token_type_ids, special_ids, mask_id, vocab_size, config, random):
+    """Choose positions and mask them -> Batch (on the host).
+
+    input_ids, token_type_ids [B, T] int32, valid [B, T] bool; special_ids: never chosen; config: PretrainingConfig;
+    random: np.random.Generator.
+    """
+    candidates = valid & ~np.isin(input_ids, list(special_ids))
+    slots = min(config.masked_per_example, input_ids.shape[1])
+    positions, used = choose_positions(
+        candidates, valid.sum(axis=1), slots, config.mask_fraction, random, config.mask_with_replacement
+    )
+    original = np.take_along_axis(input_ids, positions, axis=1)
+    shown = np.full_like(original, mask_id)
+    if config.mask_keep_fraction or config.mask_random_fraction:
+        draw = random.random(shown.shape)
+        shown = np.where(draw < config.mask_keep_fraction, original, shown)
+        randomised = (draw >= config.mask_keep_fraction) & (draw < config.mask_keep_fraction + config.mask_random_fraction)
+        shown = np.where(randomised, random.integers(0, vocab_size, shown.shape, dtype=np.int32), shown)
+    masked_ids = input_ids.copy()
+    np.put_along_axis(masked_ids, positions, np.where(used, shown, original), axis=1)
+    return Batch(input_ids, masked_ids, token_type_ids, valid, positions, used.astype(np.float32), not valid.all())
+
+
+def sample_categorical(p, u, temperature=1.0):
+    """One sample from each row of p by inverting its distribution function, in two levels.
+
+    p [M, V] probabilities, u [M] uniform in [0, 1) -> ids [M] int32. Sums over blocks of about √V words find the block, the
+    words inside it find the sample: V additions a row instead of V random numbers and logarithms (Gumbel-max), same law.
+    """
+    xp = array_module(p)
+    if temperature != 1.0:
+        p = p ** (1.0 / temperature)
+    rows, words = p.shape
+    block = max(1, int(words**0.5))
+    starts = xp.arange(0, words, block)
+    sums = xp.add.reduceat(p, starts, axis=1)
+    below = xp.cumsum(sums, axis=1)
+    target = u * below[:, -1]
+    last = starts.shape[0] - 1
+    chosen = xp.minimum((below <= target[:, None]).sum(axis=1), last)  # rounding may run off the end
+    every = xp.arange(rows)
+    target = target - (below[every, chosen] - sums[every, chosen])
+    columns = chosen[:, None] * block + xp.arange(block)
+    inside = p[every[:, None], xp.minimum(columns, words - 1)] * (columns < words)
+    offset = (xp.cumsum(inside, axis=1) <= target[:, None]).sum(axis=1)
+    return xp.minimum(chosen * block + xp.minimum(offset, block - 1), words - 1).astype(xp.int32)
+
+
+def replace_tokens(input_ids, positions, used, samples):
+    """What the discriminator sees, and its labels.
+
+    input_ids [B, T], positions, samples [B, K] int, used [B, K] bool -> corrupted [B, T] int32, replaced [B, T] bool: true
+    only where the sample *differs* from the original. A generator that guesses right leaves an original token.
+    """
+    xp = array_module(input_ids)
+    rows = xp.arange(input_ids.shape[0])[:, None]
+    corrupted = input_ids.copy()
+    corrupted[rows, positions] = xp.where(used, samples, input_ids[rows, positions])
+    return corrupted, corrupted != input_ids

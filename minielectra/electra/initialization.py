@@ -1,0 +1,99 @@
+"""Where training starts.
+
+`official` (BERT's and ELECTRA's): every matrix from a normal distribution of deviation `initializer_range` cut off at two
+deviations, biases 0, LayerNorm 1. From there a masked language model first learns word frequencies and nothing else, for tens
+of millions of tokens: until attention has found the neighbouring words, there is nothing else to learn from.
+
+`local_attention` starts with attention that already looks at neighbours, so that a run of minutes learns something:
+
+- linear weights have deviation 1/√fan-in, word vectors 1/√E: signals keep their size from the first step;
+- the position table starts as sines and cosines, as strong as the word vectors, on the first features;
+- the embedding projection passes these features through to every head's width;
+- in the first layer each head's key projection starts as the identity on these features, and its query projection as the rotation
+  by an offset (−1, +1, −2, +2, …). The product of the two is then largest at that offset: the head looks at that neighbour.
+
+Everything stays trainable and the architecture is ELECTRA's, so checkpoints are interchangeable; only the start differs.
+"""
+
+import numpy as np
+
+FASTEST = 2.5  # radians a position: tells direct neighbours apart
+FREQUENCIES = 16  # at most; two features each
+
+
+def initialize(model, seed):
+    """Fill `model.parameters` (of an ElectraPretraining) as its `initialization` says. A pure function of the seed."""
+    random = np.random.default_rng([seed, 1])
+    config, local = model.config, model.pretraining.initialization == "local_attention"
+    parameters = model.parameters
+    state = {}
+    for name, shape in parameters.shapes.items():
+        if name.endswith(".bias"):
+            state[name] = np.zeros(shape)
+        elif "LayerNorm" in name:
+            state[name] = np.ones(shape)
+        else:
+            deviation = shape[-1] ** -0.5 if local else config.initializer_range
+            state[name] = deviation * truncated_normal(random, shape)
+    if local:
+        width = _position_width(model)
+        _positions(state, config, width, model.pretraining.seq_length)
+        for tower in (model.generator, model.discriminator):
+            if tower is not None:
+                _look_at_neighbours(state, tower.prefix, tower.config, width, model.pretraining.seq_length)
+    state["electra.embeddings.word_embeddings.weight"][config.pad_token_id] = 0.0  # as Hugging Face does
+    parameters.load_state(state)
+
+
+def truncated_normal(random, shape):
+    """Standard normal numbers [*shape], those beyond two deviations drawn again (as TensorFlow's truncated_normal)."""
+    x = random.standard_normal(shape)
+    while (far := np.abs(x) > 2.0).any():
+        x[far] = random.standard_normal(np.count_nonzero(far))
+    return x
+
+
+def frequencies(count, seq_length):
+    """`count` angular frequencies [count], in radians a position: from FASTEST down to half a period over the sequence."""
+    return np.geomspace(FASTEST, np.pi / seq_length, count)
+
+
+def _position_width(model):
+    """How many features carry the position: two for each frequency, no more than the narrowest head has."""
+    towers = [tower for tower in (model.generator, model.discriminator) if tower is not None]
+    narrowest = min(tower.config.hidden_size // tower.config.num_attention_heads for tower in towers)
+    return 2 * min(FREQUENCIES, narrowest // 2, model.config.embedding_size // 4)
+
+
+def _positions(state, config, width, seq_length):
+    """position[t] = (cos ω t, sin ω t) for each ω, of the word vectors' mean square."""
+    angle = np.arange(config.max_position_embeddings)[:, None] * frequencies(width // 2, seq_length)
+    waves = np.stack([np.cos(angle), np.sin(angle)], axis=2).reshape(len(angle), width)
+    table = state["electra.embeddings.position_embeddings.weight"]
+    table *= 0.1
+    table[:, :width] = waves * np.sqrt(2.0 / config.embedding_size)
+
+
+def _look_at_neighbours(state, prefix, config, width, seq_length):
+    project = state.get(f"{prefix}electra.embeddings_project.weight")
+    if project is not None:
+        project[:width] = 0.0
+        project[:width, :width] = np.eye(width)
+    first = f"{prefix}electra.encoder.layer.0.attention.self."
+    head_width = config.hidden_size // config.num_attention_heads
+    for head in range(config.num_attention_heads):
+        offset = (head // 2 + 1) * (1 if head % 2 else -1)
+        rows = slice(head * head_width, head * head_width + width)
+        for part, matrix in (("query", rotation(offset, width, seq_length)), ("key", np.eye(width))):
+            weight = state[f"{first}{part}.weight"]
+            weight[rows] = 0.0
+            weight[rows, :width] = matrix
+
+
+def rotation(offset, width, seq_length):
+    """The matrix [width, width] that turns (cos ω t, sin ω t) into (cos ω (t + offset), sin ω (t + offset)) for every ω."""
+    matrix = np.zeros((width, width))
+    for i, omega in enumerate(frequencies(width // 2, seq_length)):
+        c, s = np.cos(omega * offset), np.sin(omega * offset)
+        matrix[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [[c, -s], [s, c]]
+    return matrix

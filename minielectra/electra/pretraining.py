@@ -1,0 +1,102 @@
+"""The joint objective: both towers, one step forward and backward (Clark et al. 2020, section 2).
+
+    minimise  w_gen · L_MLM(masked; generator)  +  λ · L_RTD(corrupted; discriminator)
+
+No gradient flows through the sample. Both losses reach the shared embeddings; nothing else is shared.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minielectra.backend import array_module
+from minielectra.electra.corruption import replace_tokens, sample_categorical
+from minielectra.electra.models import ElectraForMaskedLM, ElectraForPreTraining, embedding_shapes
+from minielectra.functional.losses import (
+    binary_cross_entropy_backward,
+    binary_cross_entropy_forward,
+    cross_entropy_backward,
+    cross_entropy_forward,
+    sigmoid,
+)
+from minielectra.nn.parameters import Parameters
+
+
+@dataclass
+class Outcome:
+    """What a forward pass of the joint model leaves to look at. Discriminator's fields are None under the mlm objective."""
+
+    gen_loss: object  # 0-d, this shard's share of the batch's mean
+    probabilities: object  # [M, V] generator's softmax at the chosen positions
+    disc_loss: object = None
+    samples: object = None  # [B, K] int32
+    corrupted_ids: object = None  # [B, T]
+    replaced: object = None  # [B, T] bool: the labels
+    logits: object = None  # [B·T] discriminator
+
+    @property
+    def scores(self):
+        """Probability that a token is replaced, [B, T]."""
+        return sigmoid(self.logits).reshape(self.corrupted_ids.shape)
+
+
+class ElectraPretraining:
+    """Generator and discriminator over one set of parameters; under the mlm objective, one full-size masked language model."""
+
+    def __init__(self, config, pretraining, parameters=None, xp=np, dtype=np.float32):
+        """config: ElectraConfig of the discriminator; pretraining: PretrainingConfig."""
+        self.config, self.pretraining = config, pretraining
+        joint = pretraining.objective == "electra"
+        gen_config = config.generator(pretraining.generator_width, pretraining.generator_depth) if joint else config
+        if parameters is None:
+            shapes = embedding_shapes(config) | ElectraForMaskedLM.shapes(gen_config, "generator.", with_embeddings=False)
+            if joint:
+                shapes |= ElectraForPreTraining.shapes(config, "discriminator.", with_embeddings=False)
+            parameters = Parameters(shapes, xp, dtype)
+        self.parameters = parameters
+        self.generator = ElectraForMaskedLM(gen_config, parameters, "generator.")
+        self.discriminator = ElectraForPreTraining(config, parameters, "discriminator.") if joint else None
+
+    def replica(self):
+        """The same parameters (shared memory) with gradients of its own: runs one shard of a batch."""
+        return ElectraPretraining(self.config, self.pretraining, self.parameters.replica())
+
+    def forward(self, batch, normalizers, run, uniform=None, samples=None):
+        """One pass. batch: Batch, on the device; normalizers: (sum of weights, number of non-padding tokens) of the *whole*
+        batch, of which this may be a shard; uniform [M] in [0, 1) to sample with, or `samples` [B, K] given.
+
+        -> Outcome, cache. `batch.padded` decides whether attention is masked.
+        """
+        xp = array_module(batch.input_ids)
+        dtype = self.parameters.flat.dtype
+        valid = batch.valid if batch.padded else None
+        length = batch.input_ids.shape[1]
+        rows = (xp.arange(batch.input_ids.shape[0])[:, None] * length + batch.positions).reshape(-1)
+        logits, gen_cache = self.generator.forward(batch.masked_ids, valid, batch.token_type_ids, rows, run)
+        targets = batch.input_ids.reshape(-1)[rows]
+        weights = batch.weights.reshape(-1).astype(dtype)
+        gen_loss, ce_cache = cross_entropy_forward(logits, targets, weights, normalizers[0])
+        outcome = Outcome(gen_loss, ce_cache[0])
+        if self.discriminator is None:
+            return outcome, (gen_cache, ce_cache, None, None)
+        if samples is None:
+            samples = sample_categorical(outcome.probabilities, uniform, self.pretraining.sample_temperature)
+            samples = samples.reshape(batch.positions.shape)
+        outcome.samples = samples
+        outcome.corrupted_ids, outcome.replaced = replace_tokens(batch.input_ids, batch.positions, batch.weights > 0, samples)
+        outcome.logits, disc_cache = self.discriminator.forward(outcome.corrupted_ids, valid, batch.token_type_ids, run)
+        outcome.disc_loss, bce_cache = binary_cross_entropy_forward(
+            outcome.logits,
+            outcome.replaced.reshape(-1).astype(dtype),
+            batch.valid.reshape(-1).astype(dtype),
+            normalizers[1],
+        )
+        return outcome, (gen_cache, ce_cache, disc_cache, bce_cache)
+
+    def backward(self, cache, run):
+        """Adds the gradient of the joint loss to every parameter's."""
+        gen_cache, ce_cache, disc_cache, bce_cache = cache
+        if disc_cache is not None:
+            dlogits = binary_cross_entropy_backward(bce_cache, self.pretraining.disc_weight)
+            self.discriminator.backward(dlogits, disc_cache, run)
+        self.generator.backward(cross_entropy_backward(ce_cache, self.pretraining.gen_weight, run.ws), gen_cache, run)

@@ -1,0 +1,107 @@
+"""Adam as ELECTRA uses it, over the flat parameter buffer, and the learning-rate schedule.
+
+    m ← β₁ m + (1 − β₁) g        v ← β₂ v + (1 − β₂) g²
+    p ← p − lr (m / (√v + ε) + decay · p)
+
+(Kingma & Ba 2015; decoupled weight decay: Loshchilov & Hutter 2019.) BERT's and ELECTRA's code leave out the bias correction of
+m and v; here that is the default, and the correction an option.
+"""
+
+import math
+
+from minielectra.backend import array_module
+
+BLOCK = 1 << 16  # elements updated at a time, so that the nine passes over them run in cache
+
+
+def learning_rate(step, steps, peak, warmup):
+    """lr of update number `step` (from 0): peak · (1 − step/steps) · min(1, step/warmup). Warm-up multiplies the falling line."""
+    return peak * (1.0 - step / steps) * min(1.0, step / warmup if warmup else 1.0)
+
+
+def decays(name):
+    """Whether weight decay applies to a parameter: not to LayerNorm, not to biases."""
+    return "LayerNorm" not in name and not name.endswith(".bias")
+
+
+def clip_scale(grad, limit):
+    """(global norm of grad [P], the factor that brings it down to `limit`); limit 0: factor 1."""
+    norm = math.sqrt(float(array_module(grad).dot(grad, grad)))
+    return norm, (limit / norm if limit and norm > limit else 1.0)
+
+
+class Adam:
+    """Adam's two moments, each one flat array, and the update."""
+
+    def __init__(self, parameters, config):
+        """parameters: Parameters; config: PretrainingConfig (adam_*, weight_decay, bias_correction)."""
+        self.parameters, self.config = parameters, config
+        self.first = parameters.xp.zeros_like(parameters.flat)
+        self.second = parameters.xp.zeros_like(parameters.flat)
+        self._blocks = list(self._cut())
+
+    def reset(self):
+        self.first[...] = 0
+        self.second[...] = 0
+
+    def update(self, grad, rate, scale=1.0, step=0, pool=None):
+        """One update with grad [P] · scale, at learning rate `rate`. `step` (from 0) only matters with bias correction.
+        `pool`: an executor whose threads share the blocks; every block is independent, so the result is the same."""
+        c = self.config
+        first_scale = second_scale = 1.0
+        if c.bias_correction:
+            first_scale = 1.0 / (1.0 - c.adam_beta1 ** (step + 1))
+            second_scale = 1.0 / (1.0 - c.adam_beta2 ** (step + 1))
+
+        def run(blocks):
+            for start, stop, decay in blocks:
+                part = slice(start, stop)
+                self._update_block(
+                    self.parameters.flat[part], grad[part], self.first[part], self.second[part],
+                    rate, scale, decay, first_scale, second_scale,
+                )  # fmt: skip
+
+        if pool is None:
+            run(self._blocks)
+        else:
+            threads = pool.threads
+            list(pool.map(run, [self._blocks[i::threads] for i in range(threads)]))
+
+    def _update_block(self, p, g, m, v, rate, scale, decay, first_scale, second_scale):
+        xp = array_module(p)
+        c = self.config
+        g = g * scale
+        m *= c.adam_beta1
+        m += (1.0 - c.adam_beta1) * g
+        g *= g
+        g *= 1.0 - c.adam_beta2
+        v *= c.adam_beta2
+        v += g
+        xp.multiply(v, second_scale, out=g)
+        xp.sqrt(g, out=g)
+        g += c.adam_epsilon
+        xp.divide(m, g, out=g)
+        g *= rate * first_scale
+        if decay:
+            p *= 1.0 - rate * decay
+        p -= g
+
+    def _cut(self):
+        """(start, stop, decay) of blocks that cover the buffer; a block has one decay."""
+        stretch = None
+        for name in self.parameters:
+            start, stop = self.parameters.span(name)
+            decay = self.config.weight_decay if decays(name) else 0.0
+            if stretch and stretch[2] == decay:
+                stretch = (stretch[0], stop, decay)
+            else:
+                yield from _blocks(stretch)
+                stretch = (start, stop, decay)
+        yield from _blocks(stretch)
+
+
+def _blocks(stretch):
+    if stretch:
+        start, stop, decay = stretch
+        for begin in range(start, stop, BLOCK):
+            yield begin, min(begin + BLOCK, stop), decay
