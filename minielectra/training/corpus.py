@@ -1,0 +1,27 @@
+"""From the settings of a run to its dataset: prepared once, in the run's folder, unless a prepared one was handed in."""
+
+from pathlib import Path
+
+from minielectra.data.dataset import Dataset
+from minielectra.data.default_corpus import default_corpus
+from minielectra.data.prepare import prepare
+from minielectra.data.wordpiece import WordPieceTokenizer
+from minielectra.electra.config import configure
+from minielectra.errors import InputError
+
+
+def open_dataset(folder, settings):
+    """settings: `corpus` (None for the default one, or a list of paths), `vocab` (None, or a vocab.txt), `preset`, `overrides`,
+    `seed`. -> Dataset."""
+    corpus, vocab = settings["corpus"], settings["vocab"]
+    if corpus and len(corpus) == 1 and (Path(corpus[0]) / "dataset.json").is_file():
+        dataset = Dataset.open(corpus[0])
+        if vocab and WordPieceTokenizer.from_file(vocab).vocab != dataset.tokenizer.vocab:
+            raise InputError(f"{corpus[0]}: was prepared with another vocabulary than {vocab}; leave --vocab out, or prepare again")
+        return dataset
+    data = Path(folder) / "data"
+    if (data / "dataset.json").exists():
+        return Dataset.open(data)
+    config, _ = configure(settings["preset"], settings["overrides"])
+    tokenizer = WordPieceTokenizer.from_file(vocab) if vocab else config.vocab_size
+    return prepare(corpus or default_corpus(), data, tokenizer, seed=settings["seed"], progress=True)

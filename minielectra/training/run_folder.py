@@ -1,0 +1,98 @@
+"""A run is a folder; `run.json` in it holds every setting, so that it alone says how the run goes on.
+
+    run.json          settings, configuration, seed, steps, versions, corpus fingerprint
+    data/             the prepared corpus (unless an already prepared one is used in place)
+    vocab.txt         the vocabulary
+    metrics.jsonl     one line an evaluation
+    detection.npz     what was recorded at each evaluation
+    checkpoints/      step-00001000/ …
+    plots/            pictures
+"""
+
+import json
+import os
+import platform
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from minielectra import __version__
+from minielectra.electra.config import ElectraConfig, PretrainingConfig
+from minielectra.errors import InputError
+
+FORMAT = "minielectra-run-1"
+
+
+def create(folder, settings):
+    """Make a run's folder with its first run.json. Raises InputError where one is there already, or another's files."""
+    folder = Path(folder)
+    if (folder / "run.json").exists():
+        raise InputError(f"{folder}: already holds a run; continue it with --resume {folder}, or choose another --out")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: exists and is not an empty folder; choose another --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be created ({error.strerror}); choose another --out") from None
+    versions = {"minielectra": __version__, "numpy": np.__version__, "python": platform.python_version()}
+    info = {"format": FORMAT, "settings": settings, "versions": versions}
+    save(folder, info)
+    return info
+
+
+def save(folder, info):
+    """Write run.json, beside and then renamed."""
+    write_text(Path(folder) / "run.json", json.dumps(info, indent=2) + "\n")
+
+
+def load(folder):
+    """run.json of a folder. Raises InputError where there is none or it is not a run's."""
+    path = Path(folder) / "run.json"
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{folder}: no run there (run.json is missing); train one first") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(info, dict) or info.get("format") != FORMAT:
+        raise InputError(f"{path}: not a minielectra run")
+    return info
+
+
+def configs(info, folder="the run"):
+    """(ElectraConfig, PretrainingConfig) of a run.json. Raises InputError before they are known."""
+    if "config" not in info:
+        raise InputError(f"{folder}: stopped before its data was ready; continue it with --resume {folder}")
+    try:
+        return ElectraConfig(**info["config"]), PretrainingConfig(**info["pretraining"])
+    except TypeError as error:
+        raise InputError(f"{folder}/run.json: written by another version ({error})") from None
+
+
+def with_configs(info, config, pretraining, **more):
+    """`info` with the configuration, and more, written in."""
+    return info | {"config": asdict(config), "pretraining": asdict(pretraining), **more}
+
+
+def write_text(path, text):
+    """Replace a file by `text` in one go: it is never half-written."""
+    beside = path.with_name(path.name + ".partial")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_metrics(folder, up_to=None):
+    """The lines of metrics.jsonl as dicts, those of later steps than `up_to` left out, as is a half-written last line."""
+    path = Path(folder) / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    metrics = []
+    for line in lines:
+        try:
+            metrics.append(json.loads(line))
+        except ValueError:
+            break
+    return [entry for entry in metrics if up_to is None or entry["step"] <= up_to]
