@@ -31,14 +31,14 @@ class DatasetPart:
     def n_tokens(self) -> int:
         return len(self.tokens)
 
-    def examples(self, seq_length: int, seed: int = 0) -> np.ndarray:
-        """The rows of `packing.pack`. Raises InputError for a training part shorter than one example."""
+    def examples(self, seq_length: int, seed: int = 0, *shares: float) -> np.ndarray:
+        """The rows of `packing.pack` (``shares``: its last two arguments). Raises InputError for a training part shorter than one example."""
         if self.name == "train" and self.n_tokens < seq_length:
             raise InputError(
                 f"the training part has {self.n_tokens} tokens, less than one sequence of {seq_length}; "
                 "give more text or use shorter sequences"
             )
-        return pack(self.sentence_lengths, self.document_starts, seq_length, seed)
+        return pack(self.sentence_lengths, self.document_starts, seq_length, seed, *shares)
 
 
 @dataclass(frozen=True)

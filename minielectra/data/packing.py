@@ -25,10 +25,18 @@ SINGLE_SEGMENT, SHORT_TARGET = 0.1, 0.05  # shares of examples
 MINIMUM_TOKENS = 5  # a shorter rest of a document is dropped
 
 
-def pack(sentence_lengths: np.ndarray, document_starts: np.ndarray, seq_length: int, seed: int = 0) -> np.ndarray:
+def pack(
+    sentence_lengths: np.ndarray,
+    document_starts: np.ndarray,
+    seq_length: int,
+    seed: int = 0,
+    single_segment: float = SINGLE_SEGMENT,
+    short_target: float = SHORT_TARGET,
+) -> np.ndarray:
     """Examples of at most ``seq_length`` tokens, specials included: int64 [n, 3] of (start, split, end) in stream order.
 
-    ``sentence_lengths`` [S] are tokens per sentence, ``document_starts`` [D] the index of each document's first sentence. The
+    ``sentence_lengths`` [S] are tokens per sentence, ``document_starts`` [D] the index of each document's first sentence;
+    ``single_segment`` and ``short_target`` are the shares of examples with one segment and with a shorter target. The
     result depends on the arguments alone. Every token is in exactly one example, save ends of documents under 5 tokens. Raises
     InputError where no example comes out.
     """
@@ -41,10 +49,10 @@ def pack(sentence_lengths: np.ndarray, document_starts: np.ndarray, seq_length: 
     for first, last in pairwise(bounds):
         ends = (position + np.cumsum(sentence_lengths[first:last], dtype=np.int64)).tolist()
         while ends and ends[-1] - position >= MINIMUM_TOKENS:
-            split, end = _cut(ends, position, seq_length, target, rng)
+            split, end = _cut(ends, position, seq_length, target, single_segment, rng)
             rows.extend((position, split, end))
             position = end
-            target = rng.randint(MINIMUM_TOKENS, seq_length) if rng.random() < SHORT_TARGET else seq_length
+            target = rng.randint(MINIMUM_TOKENS, seq_length) if rng.random() < short_target else seq_length
         position = ends[-1] if ends else position
     if not rows:
         raise InputError(
@@ -53,10 +61,12 @@ def pack(sentence_lengths: np.ndarray, document_starts: np.ndarray, seq_length: 
     return np.array(rows, np.int64).reshape(-1, 3)
 
 
-def _cut(ends: list[int], start: int, seq_length: int, target: int, rng: random.Random) -> tuple[int, int]:
+def _cut(
+    ends: list[int], start: int, seq_length: int, target: int, single_segment: float, rng: random.Random
+) -> tuple[int, int]:
     """(split, end) of the example at ``start``; ``ends`` are the positions where the document's sentences end."""
     end = ends[min(bisect_left(ends, start + target), len(ends) - 1)]  # where the target is reached, or the document's end
-    if rng.random() >= SINGLE_SEGMENT:
+    if rng.random() >= single_segment:
         half = start + (target - 3) // 2
         k = bisect_left(ends, start + 1)  # the first sentence is always in the first segment,
         k = max(k, bisect_left(ends, half) - 1)  # with all others that end before the half;

@@ -18,6 +18,7 @@ Everything stays trainable and the architecture is ELECTRA's, so checkpoints are
 import numpy as np
 
 FASTEST = 2.5  # radians a position: tells direct neighbours apart
+import os; SHARPNESS = float(os.environ.get("SHARP","1"))
 FREQUENCIES = 16  # at most; two features each
 
 
@@ -59,10 +60,12 @@ def frequencies(count, seq_length):
 
 
 def _position_width(model):
-    """How many features carry the position: two for each frequency, no more than the narrowest head has."""
-    towers = [tower for tower in (model.generator, model.discriminator) if tower is not None]
-    narrowest = min(tower.config.hidden_size // tower.config.num_attention_heads for tower in towers)
-    return 2 * min(FREQUENCIES, narrowest // 2, model.config.embedding_size // 4)
+    """How many features carry the position: two for each frequency, at most a head's width and half of every other width."""
+    widths = [model.config.embedding_size // 2]
+    for tower in (model.generator, model.discriminator):
+        if tower is not None:
+            widths += [tower.config.hidden_size // tower.config.num_attention_heads, tower.config.hidden_size // 2]
+    return 2 * min(FREQUENCIES, min(widths) // 2)
 
 
 def _positions(state, config, width, seq_length):
@@ -70,8 +73,10 @@ def _positions(state, config, width, seq_length):
     angle = np.arange(config.max_position_embeddings)[:, None] * frequencies(width // 2, seq_length)
     waves = np.stack([np.cos(angle), np.sin(angle)], axis=2).reshape(len(angle), width)
     table = state["electra.embeddings.position_embeddings.weight"]
-    table *= 0.1
+    table[:, width:] = 0.0
     table[:, :width] = waves * np.sqrt(2.0 / config.embedding_size)
+    state["electra.embeddings.word_embeddings.weight"][:, :width] = 0.0  # or a head would see itself in its own word
+    state["electra.embeddings.token_type_embeddings.weight"][:, :width] = 0.0
 
 
 def _look_at_neighbours(state, prefix, config, width, seq_length):
@@ -87,7 +92,7 @@ def _look_at_neighbours(state, prefix, config, width, seq_length):
         for part, matrix in (("query", rotation(offset, width, seq_length)), ("key", np.eye(width))):
             weight = state[f"{first}{part}.weight"]
             weight[rows] = 0.0
-            weight[rows, :width] = matrix
+            weight[rows, :width] = SHARPNESS * matrix
 
 
 def rotation(offset, width, seq_length):

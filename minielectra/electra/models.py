@@ -9,6 +9,7 @@ own parameters under its prefix (`generator.…`, `discriminator.…`).
 import numpy as np
 
 from minielectra.backend import array_module, scatter_add
+from minielectra.electra import huggingface
 from minielectra.nn.encoder import Encoder, encoder_shapes, linear_shapes, norm_shapes
 from minielectra.nn.layers import Embeddings, Gelu, LayerNorm, Linear, Run
 from minielectra.nn.parameters import Parameters
@@ -49,6 +50,15 @@ class Electra:
                              config.intermediate_size, config.embedding_size),  # fmt: skip
             **cls.head_shapes(config, prefix),
         }
+
+    @classmethod
+    def from_pretrained(cls, directory):
+        """The model in a directory of Hugging Face's layout. Raises InputError where it cannot be read or does not fit."""
+        return huggingface.from_pretrained(cls, directory)
+
+    def save_pretrained(self, directory, tokenizer=None):
+        """Write the model, and its tokenizer where given, in Hugging Face's layout."""
+        huggingface.save_pretrained(self, directory, tokenizer)
 
     def encode(self, input_ids, valid, token_type_ids, run):
         """input_ids, token_type_ids [B, T]; valid [B, T] bool or None (no padding) -> hidden [B·T, H], cache"""

@@ -1,0 +1,435 @@
+"""The pictures and the arithmetic behind them, on a synthetic run whose truth is known."""
+
+import json
+
+import numpy as np
+import pytest
+
+from minielectra import detection
+from minielectra.errors import InputError
+from minielectra.plots import DetectionRecords, draw_all, film_strip_sentence, statistics, style, words
+from minielectra.plots.records import load_metrics
+
+DETERMINERS = ["the", "a", "this", "his", "their", "every", "some"]
+NOUNS = ["man", "house", "river", "letter", "king", "day", "war", "ship", "child", "friend", "city", "night", "word", "field"]
+NOUNS += ["doctor", "garden", "law", "horse", "bread", "price"]
+ADJECTIVES = ["old", "small", "great", "dark", "young", "free", "new", "long", "poor", "quiet"]
+VERBS = ["saw", "took", "left", "found", "held", "built", "sold", "kept", "made", "brought"]
+PREPOSITIONS = ["in", "of", "on", "under", "with", "from", "to", "by"]
+STEMS, SUFFIXES = ["walk", "talk", "jump", "rest", "look"], ["##ed", "##ing", "##s", "##er"]
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+VOCAB = [*SPECIALS, ".", ",", ";", "$", "1", "1945", "and", "but", "he", "she", "it"]
+VOCAB += DETERMINERS + NOUNS + ADJECTIVES + VERBS + PREPOSITIONS + STEMS + SUFFIXES
+PLOTS = ["learning", "tokens", "groups", "acquisition_heatmap", "acquisition_frequency", "confusions", "film_strip"]
+PLOTS += ["calibration"]
+
+
+def sentences(rng, rows, length):
+    """[rows, length] strings: [CLS] sentences from a small grammar, words Zipf-distributed [SEP] [PAD] …"""
+
+    def word(kind):
+        share = 1 / np.arange(1, len(kind) + 1)
+        return str(rng.choice(kind, p=share / share.sum()))
+
+    def phrase():
+        return [word(DETERMINERS), *([word(ADJECTIVES)] if rng.random() < 0.4 else []), word(NOUNS)]
+
+    table = np.full((rows, length), "[PAD]", dtype=object)
+    for row in table:
+        text = ["[CLS]"]
+        while len(text) < length:
+            text += phrase() if rng.random() < 0.6 else [word(["he", "she", "it"])]
+            text += [word(VERBS)] if rng.random() < 0.6 else [word(STEMS), word(SUFFIXES)]
+            text += phrase() if rng.random() < 0.7 else [word(["1945", "1", "$"])]
+            text += [word(PREPOSITIONS), *phrase()] if rng.random() < 0.5 else []
+            text += [word([".", ",", ";"])]
+        used = length if rng.random() < 0.8 else length * 3 // 4
+        row[:used] = text[:used]
+        row[used - 1] = "[SEP]"
+    return table
+
+
+def synthetic_arrays(tokens, text, evaluations=12, seed=0, sample_right=0.2):
+    """A record whose truth is known: frequent tokens are learned early, all scores improve, the generator improves too."""
+    rng = np.random.default_rng(seed)
+    index = {token: i for i, token in enumerate(tokens)}
+    input_ids = np.vectorize(lambda token: index.get(token, 1), otypes=[np.int32])(text)
+    rows, length = input_ids.shape
+    ordinary = input_ids > 4
+    n_masked = max(2, length // 6)
+    order = np.argsort(np.where(ordinary, rng.random(input_ids.shape), 2), axis=1)
+    positions = np.sort(order[:, :n_masked], axis=1).astype(np.int32)
+    position_valid = np.take_along_axis(ordinary, positions, 1)
+    counts = np.bincount(input_ids[ordinary], minlength=len(tokens))
+    steps = np.linspace(0, 4000, evaluations).astype(np.int64)
+    originals = np.take_along_axis(input_ids, positions, 1)
+    rank = np.argsort(np.argsort(-counts)) / len(tokens)
+    acquired = 600 + 4500 * rank ** 0.5 * rng.uniform(0.5, 1.3, len(tokens))
+
+    samples, scores, correct = [], [], []
+    for step in steps:
+        drawn = rng.choice(len(tokens), originals.shape, p=counts / counts.sum()).astype(np.int32)
+        hit = rng.random(originals.shape) < sample_right * (1 - np.exp(-step / 1000))
+        sample = np.where(hit, originals, drawn).astype(np.int32)
+        samples.append(sample)
+        seen = detection.corrupt(input_ids, positions, position_valid, sample)
+        skill = 1.8 / (1 + np.exp(-(step - acquired) / 200))
+        logits = -2 + skill[seen] * np.where(seen != input_ids, 0.9, -0.2) + rng.normal(0, 1, seen.shape)
+        scores.append(1 / (1 + np.exp(-logits)))
+        correct.append(np.clip(hit * 0.5 + 0.05, 0, 1))
+    arrays = {
+        "steps": steps,
+        "input_ids": input_ids,
+        "positions": positions,
+        "position_valid": position_valid,
+        "samples": np.array(samples, np.int32).reshape(evaluations, rows, n_masked),
+        "scores": np.array(scores, np.float16),
+        "gen_correct_prob": np.array(correct, np.float16),
+        "train_counts": (counts * 300).astype(np.int64),
+    }
+    per_step = [
+        detection.count_detections(input_ids, positions, position_valid, sample, score, len(tokens), (0, 2, 3))
+        for sample, score in zip(arrays["samples"], arrays["scores"], strict=True)
+    ]
+    return arrays | {name: np.stack([counts[name] for counts in per_step]) for name in per_step[0]}
+
+
+def write_run(folder, tokens, arrays, objective="electra"):
+    """A run folder around the arrays, with the metrics that follow from them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    (folder / "run.json").write_text(json.dumps({"preset": "tiny", "objective": objective}))
+    if objective == "electra":
+        np.savez_compressed(folder / "detection.npz", **arrays)
+    records = DetectionRecords(arrays, tokens)
+    lines = []
+    for e, step in enumerate(arrays["steps"].tolist()):
+        scores, labels = arrays["scores"][e][records.valid].astype(float), records.labels(e)[records.valid]
+        flagged, progress = scores > 0.5, 1 - np.exp(-step / 1500)
+        recall, keep = float(statistics.ratio((flagged & labels).sum(), labels.sum())), float((~flagged)[~labels].mean())
+        row = {"step": step, "tokens": step * 2048, "seconds": step * 0.075, "gen_loss": 7.6 - 3.6 * progress}
+        row |= {"unigram_entropy": 6.1, "gen_accuracy": 0.3 * progress, "sample_accuracy": 0.2 * progress}
+        row |= {"train_gen_loss": 7.5 - 3.6 * progress if e else None, "tokens_per_second": 27e3}
+        row |= {"learning_rate": 2e-3 * (1 - step / 5000)}
+        if objective == "electra":
+            loss = -np.where(labels, np.log(scores + 1e-4), np.log(1 - scores + 1e-4)).mean()
+            row |= {"disc_auc": detection.auc(scores, labels), "disc_loss": loss, "train_disc_loss": loss - 0.01 if e else None}
+            row |= {"disc_recall": recall, "disc_precision": float(statistics.ratio((flagged & labels).sum(), flagged.sum()))}
+            row |= {"disc_balanced_accuracy": (recall + keep) / 2, "disc_accuracy": float((flagged == labels).mean())}
+            row |= {"baseline_accuracy": 1 - float(labels.mean())}
+        else:
+            row |= {"disc_auc": None, "disc_loss": None}
+        lines.append(json.dumps(row))
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 99')  # the run goes on: the last line is half-written
+    return folder
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    return synthetic_arrays(VOCAB, sentences(np.random.default_rng(1), 96, 40))
+
+
+@pytest.fixture(scope="module")
+def records(arrays):
+    return DetectionRecords(arrays, VOCAB)
+
+
+@pytest.fixture(scope="module")
+def run_dir(arrays, tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("run"), VOCAB, arrays)
+
+
+@pytest.fixture
+def coarse(monkeypatch):
+    """Pictures of few pixels, for tests that only ask whether they can be drawn."""
+    monkeypatch.setattr(style, "DPI", 50)
+
+
+def pixels(path):
+    """[height, width, 4] of a PNG."""
+    from matplotlib.image import imread
+
+    return imread(path)
+
+
+# --- arithmetic ------------------------------------------------------------------------------------------
+
+
+def brute_force_auc(scores, labels, weights):
+    wins = pairs = 0.0
+    for i in np.flatnonzero(labels):
+        for j in np.flatnonzero(~labels):
+            pairs += weights[i] * weights[j]
+            wins += weights[i] * weights[j] * ((scores[i] > scores[j]) + 0.5 * (scores[i] == scores[j]))
+    return wins / pairs if pairs else np.nan
+
+
+def test_auc_equals_counting_all_pairs():
+    rng = np.random.default_rng(0)
+    for size in (2, 7, 60):
+        scores, labels = rng.integers(0, 6, size) / 5, rng.random(size) < 0.4  # six values only: many ties
+        labels[:2] = True, False
+        weights = rng.uniform(0.5, 2, size)
+        assert detection.auc(scores, labels) == pytest.approx(brute_force_auc(scores, labels, np.ones(size)), rel=1e-12)
+        assert detection.auc(scores, labels, weights) == pytest.approx(brute_force_auc(scores, labels, weights), rel=1e-12)
+    assert detection.auc([0.2, 0.9], np.array([False, True])) == 1.0
+    assert np.isnan(detection.auc([0.2, 0.9], np.array([True, True])))
+    assert np.isnan(detection.auc(np.zeros(0), np.zeros(0, bool)))
+
+
+def test_grouped_auc_is_the_auc_of_every_group():
+    rng = np.random.default_rng(1)
+    scores, labels, groups = rng.integers(0, 9, 300).astype(np.float16), rng.random(300) < 0.3, rng.integers(0, 7, 300)
+    labels[groups == 3] = True  # one class only
+    groups[groups == 5] = 4  # an empty group
+    together = detection.grouped_auc(scores, labels, groups, 7)
+    alone = [detection.auc(scores[groups == g], labels[groups == g]) for g in range(7)]
+    np.testing.assert_allclose(together, alone, rtol=1e-12)
+    assert np.isnan(together[[3, 5]]).all() and np.isfinite(together).sum() == 5
+
+
+def test_counts_equal_a_walk_over_all_positions(arrays):
+    """The same counts position by position, with a stray slot whose position must be ignored."""
+    a = {name: array[:9] if array.shape[0] == 96 else array for name, array in arrays.items()}
+    valid = a["position_valid"].copy()
+    valid[0, :2] = False
+    samples, scores = a["samples"][-1][:9], a["scores"][-1][:9]
+    counts = detection.count_detections(a["input_ids"], a["positions"], valid, samples, scores, len(VOCAB), (0, 2, 3))
+    expected = {name: np.zeros(len(VOCAB), int) for name in counts}
+    for s, row in enumerate(a["input_ids"]):
+        written = {int(p): int(t) for p, t, ok in zip(a["positions"][s], samples[s], valid[s], strict=True) if ok}
+        for p, original in enumerate(row):
+            seen, flagged = written.get(p, original), scores[s, p] > 0.5
+            if original in (0, 2, 3):
+                continue
+            if seen == original:
+                expected["original"][seen] += 1
+                expected["kept"][seen] += not flagged
+            else:
+                expected["replaced"][seen] += 1
+                expected["caught"][seen] += flagged
+                expected["replaced_original"][original] += 1
+                expected["caught_original"][original] += flagged
+    for name in counts:
+        np.testing.assert_array_equal(counts[name], expected[name], err_msg=name)
+        assert counts[name].dtype == np.int32
+    assert counts["replaced"].sum() > 20 and 0 < counts["caught"].sum() < counts["replaced"].sum()
+
+
+def test_a_sample_that_hits_the_original_is_an_original():
+    ids = np.array([[2, 7, 8, 3, 0]])
+    positions, valid = np.array([[1, 2, 0]]), np.array([[True, True, False]])  # the last slot is empty
+    samples = np.array([[[7, 9, 6]], [[5, 8, 6]]])  # two evaluations at once
+    np.testing.assert_array_equal(detection.corrupt(ids, positions, valid, samples)[:, 0], [[2, 7, 9, 3, 0], [2, 5, 8, 3, 0]])
+    np.testing.assert_array_equal(np.argwhere(detection.labels(ids, positions, valid, samples)), [[0, 0, 2], [1, 0, 1]])
+
+
+def test_wilson_interval():
+    low, high = statistics.wilson([0, 5, 10, 0], [10, 10, 10, 0])
+    np.testing.assert_allclose(low[:3], [0, 0.23659, 0.72246], atol=1e-5)  # Wilson (1927), as tabulated
+    np.testing.assert_allclose(high[:3], [0.27754, 0.76341, 1], atol=1e-5)
+    assert np.isnan([low[3], high[3]]).all()
+
+
+def test_smoothing_is_a_weighted_mean_of_neighbours():
+    values, weights = np.array([[99, 1.0, np.nan, 4.0, 10.0]]).T, np.array([[1.0, 1.0, 5.0, 3.0, 1.0]]).T
+    np.testing.assert_allclose(statistics.smooth(values, 3)[:, 0], [99, 1, 2.5, 7, 7])  # the first evaluation stands alone
+    np.testing.assert_allclose(statistics.smooth(values, 3, weights)[:, 0], [99, 1, 3.25, 5.5, 5.5])
+    np.testing.assert_array_equal(statistics.smooth(values, 1), values)
+
+
+def test_acquisition_is_the_last_crossing():
+    curves = np.array([[0.9, 0.7, 0.5, 0.5], [0.5, 0.7, 0.7, 0.5], [0.8, 0.7, 0.5, np.nan], [0.8, 0.7, 0.7, 0.5]])
+    np.testing.assert_array_equal(statistics.acquisition_step(np.array([0, 10, 20, 30]), curves, 0.6), [20, 0, 30, np.nan])
+
+
+def test_token_auc_finds_what_was_put_in(records):
+    """The synthetic discriminator learns frequent tokens first: at the end they are told apart, at the start nothing is."""
+    auc, planted, genuine = statistics.token_auc(records)
+    often = words.well_counted(planted.mean(0), genuine.mean(0), 20)
+    assert auc[-1, often].mean() > 0.75 > 0.65 > auc[0, often].mean()
+    labels, tokens = records.labels(0)[records.counted], records.seen[0][records.counted]
+    np.testing.assert_array_equal(np.bincount(tokens[labels], minlength=len(VOCAB)), records.replaced[0])
+
+
+def test_word_classes_and_bands():
+    cases = {"the": "closed class", "river": "open class", "##ing": "open class", "##the": "open class", ",": "punctuation"}
+    cases |= {"$": "punctuation", "1945": "digits", "##45": "digits", "[CLS]": "", "[": "punctuation"}
+    assert {token: words.word_class(token) for token in cases} == cases
+    counts, seen = np.array([0, 5, 5, 5, 80, 1000]), np.array([0, 10, 10, 10, 30, 30])
+    band, ranges = words.frequency_bands(counts, seen, 3)
+    assert ranges == [(5, 5), (80, 80), (1000, 1000)]
+    assert band[1] == band[2] == band[3] < band[4] < band[5]
+
+
+# --- pictures --------------------------------------------------------------------------------------------
+
+
+def test_every_picture_is_drawn(run_dir, tmp_path):
+    paths = draw_all(run_dir, tmp_path / "pictures")
+    assert [path.stem for path in paths] == PLOTS
+    assert set((tmp_path / "pictures").iterdir()) == set(paths)  # no leftovers
+    for path in paths:
+        picture = pixels(path)
+        assert min(picture.shape[:2]) > 500
+        assert 0.02 < (picture[..., :3].min(-1) < 0.9).mean() < 0.9, path.name  # neither blank nor black
+        colours = (picture[::3, ::3, :3] * 7).astype(int) @ [1, 8, 64]
+        assert len(np.unique(colours)) > 15, path.name
+
+
+def test_titles_state_the_finding(records, run_dir):
+    from minielectra.plots.confusions import confusions
+    from minielectra.plots.learning import learning
+
+    metrics = load_metrics(run_dir)
+    title = learning(metrics).texts[0].get_text()
+    assert title.startswith("After 4\u2009000 steps") and f"AUC {metrics['disc_auc'][-1]:.2f}" in title
+    flagged = records.scores[-1] > 0.5
+    labels = records.labels(-1)
+    assert f"{style.per_cent(flagged[~labels & records.valid].mean())} false alarms" in title
+    missed = 1 - (records.scores[-5:] > 0.5)[records.replaced_mask[-5:]].mean()
+    assert confusions(records).texts[0].get_text().startswith(style.per_cent(missed))
+
+
+def variant(arrays, **changes):
+    """The arrays with some replaced, and the counts that follow."""
+    arrays = arrays | changes
+    fixed = [arrays[name] for name in ("input_ids", "positions", "position_valid")]
+    parts = [
+        detection.count_detections(*fixed, *pair, len(VOCAB), (0, 2, 3))
+        for pair in zip(arrays["samples"], arrays["scores"], strict=True)
+    ]
+    return arrays | {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+
+
+def only_first(arrays):
+    return {name: array[:1] if array.shape[0] == 12 else array for name, array in arrays.items()}
+
+
+def nothing_replaced(arrays):
+    originals = np.take_along_axis(arrays["input_ids"], arrays["positions"], 1)
+    return variant(arrays, samples=np.broadcast_to(originals, arrays["samples"].shape).copy())
+
+
+def no_position(arrays):
+    return variant(arrays, position_valid=np.zeros_like(arrays["position_valid"]))
+
+
+def few_and_constant(arrays):
+    few = {name: arrays[name][:2] for name in ("input_ids", "positions", "position_valid")}
+    scores = np.full_like(arrays["scores"][:3, :2], 0.5)
+    return variant(arrays, **few, steps=arrays["steps"][:3], samples=arrays["samples"][:3, :2], scores=scores,
+                   gen_correct_prob=arrays["gen_correct_prob"][:3, :2])  # fmt: skip
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("change", [only_first, nothing_replaced, no_position, few_and_constant])
+def test_meagre_records_are_drawn_too(arrays, tmp_path, coarse, change):
+    write_run(tmp_path, VOCAB, change(arrays))
+    assert len(draw_all(tmp_path)) == len(PLOTS)
+
+
+@pytest.mark.filterwarnings("error")
+def test_odd_tokens_are_drawn(arrays, tmp_path, coarse):
+    odd = [*VOCAB[:5], "$x$", "\\frac", "漢", "a" * 40, "_^{", "%", "$", "🙂", *VOCAB[13:]]
+    write_run(tmp_path, odd, arrays)
+    assert len(draw_all(tmp_path, tokens=["$x$", "漢", "🙂"])) == len(PLOTS)
+
+
+def test_without_a_discriminator_only_learning_is_drawn(arrays, tmp_path):
+    write_run(tmp_path, VOCAB, arrays, objective="mlm")
+    assert [path.name for path in draw_all(tmp_path)] == ["learning.png"]
+    with pytest.raises(InputError, match="no discriminator"):
+        draw_all(tmp_path, tokens=["the"])
+
+
+def test_film_strip_of_a_sentence(tmp_path):
+    tokens = [*VOCAB[10:35], "$", "##ing", "."]
+    scores = np.random.default_rng(0).random((3, len(tokens)))
+    path = film_strip_sentence(tmp_path / "strip.png", tokens, scores, [0, 100, 2000], "A sentence", np.arange(len(tokens)) == 3)
+    assert pixels(path).shape[0] > 500
+    assert film_strip_sentence(tmp_path / "one.png", ["a"], [[0.2]], [5], "One token").is_file()
+    for bad in ((tokens[:-1], scores, [0, 1, 2]), (tokens, scores * 2, [0, 1, 2]), ([], np.zeros((1, 0)), [0])):
+        with pytest.raises(InputError):
+            film_strip_sentence(tmp_path / "bad.png", *bad, "bad")
+    assert not (tmp_path / "bad.png").exists()
+
+
+def test_film_strip_shows_a_typical_passage(records):
+    from minielectra.plots.film_strip import choose_passage
+
+    sequence, start, stop = choose_passage(records, 10)
+    assert stop - start == 10 and records.counted[sequence, start:stop].all()
+    assert 2 <= records.labels(-1)[sequence, start:stop].sum() <= 5
+
+
+# --- what goes wrong -------------------------------------------------------------------------------------
+
+
+def test_unknown_token_gets_suggestions(run_dir, tmp_path):
+    with pytest.raises(InputError, match="'rivver' is not in the run's vocabulary; did you mean river"):
+        draw_all(run_dir, tmp_path / "none", tokens=["the", "rivver"])
+    assert not (tmp_path / "none").exists()
+
+
+def test_damaged_folders_are_reported(arrays, tmp_path):
+    def fails(match):
+        with pytest.raises(InputError, match=match) as caught:
+            draw_all(run)
+        assert "\n" not in str(caught.value)
+
+    run = tmp_path / "absent"
+    fails("no such directory")
+    run = write_run(tmp_path / "run", VOCAB, arrays)
+    whole = (run / "detection.npz").read_bytes()
+    for size in (0, 10, len(whole) // 2, len(whole) - 10):
+        (run / "detection.npz").write_bytes(whole[:size])
+        fails("cut short or not a detection record")
+    (run / "detection.npz").write_bytes(whole[:5000] + bytes(3000) + whole[8000:])
+    fails("detection.npz")
+    np.savez(run / "detection.npz", steps=np.array([{}], dtype=object))
+    fails("detection record")
+    for changed, match in (
+        ({"steps": arrays["steps"][:3]}, "E ="),
+        ({"scores": arrays["scores"][..., :-1]}, "scores"),
+        ({"samples": arrays["samples"] + 1000}, "outside"),
+        ({"positions": arrays["positions"] + 1000}, "outside"),
+        ({"scores": arrays["scores"].astype(int)}, "dtype"),
+    ):
+        np.savez(run / "detection.npz", **(arrays | changed))
+        fails(match)
+    np.savez(run / "detection.npz", **{name: array for name, array in arrays.items() if name != "caught"})
+    fails("no caught")
+    (run / "detection.npz").unlink()
+    fails("detection.npz is missing")
+    (run / "vocab.txt").write_text("a\nb\n")
+    (run / "detection.npz").write_bytes(whole)
+    fails("V = 2")
+    (run / "metrics.jsonl").write_text("")
+    fails("no evaluation yet")
+    (run / "metrics.jsonl").write_text('{"step": 1}\nnonsense\n{"step": 2}\n')
+    fails("line 2")
+    (run / "metrics.jsonl").unlink()
+    fails("metrics.jsonl is missing")
+
+
+def test_metrics_of_a_resumed_run(tmp_path):
+    """A step that was done twice counts once, and the later line wins; what is not a number is NaN."""
+    lines = [{"step": 0, "gen_loss": 5}, {"step": 10, "gen_loss": 4}, {"step": 20, "gen_loss": 3}, {"step": 10, "gen_loss": None}]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    metrics = load_metrics(tmp_path)
+    np.testing.assert_array_equal(metrics["step"], [0, 10, 20])
+    np.testing.assert_array_equal(metrics["gen_loss"], [5, np.nan, 3])
+
+
+def test_plots_need_no_display_and_no_model():
+    """No pyplot (global state, a display), and nothing of the package but its errors and the shared arithmetic."""
+    from pathlib import Path
+
+    import minielectra.plots
+
+    allowed = ("minielectra.plots", "minielectra.errors", "minielectra.detection")
+    for path in Path(minielectra.plots.__file__).parent.glob("*.py"):
+        imports = [line.split()[1] for line in path.read_text().splitlines() if line.startswith(("from ", "import "))]
+        assert all(name.startswith(allowed) for name in imports if name.startswith("minielectra")), path
+        assert not any("pyplot" in name for name in imports), path
