@@ -90,21 +90,27 @@ def sample_categorical(p, u, temperature=1.0):
     """
     xp = array_module(p)
     if temperature != 1.0:
-        p = p ** (1.0 / temperature)
+        p = (p / p.max(axis=1, keepdims=True)) ** (1.0 / temperature)  # the largest is 1: a row cannot vanish
     rows, words = p.shape
     block = max(1, int(words**0.5))
     starts = xp.arange(0, words, block)
     sums = xp.add.reduceat(p, starts, axis=1)
     below = xp.cumsum(sums, axis=1)
-    target = u * below[:, -1]
-    last = starts.shape[0] - 1
-    chosen = xp.minimum((below <= target[:, None]).sum(axis=1), last)  # rounding may run off the end
+    target = _inside(u * below[:, -1], below)
+    chosen = (below <= target[:, None]).sum(axis=1)
     every = xp.arange(rows)
     target = target - (below[every, chosen] - sums[every, chosen])
     columns = chosen[:, None] * block + xp.arange(block)
     inside = p[every[:, None], xp.minimum(columns, words - 1)] * (columns < words)
-    offset = (xp.cumsum(inside, axis=1) <= target[:, None]).sum(axis=1)
-    return xp.minimum(chosen * block + xp.minimum(offset, block - 1), words - 1).astype(xp.int32)
+    within = xp.cumsum(inside, axis=1)
+    offset = (within <= _inside(target, within)[:, None]).sum(axis=1)
+    return xp.minimum(chosen * block + offset, words - 1).astype(xp.int32)
+
+
+def _inside(target, cumulative):
+    """target [M] moved into [0, last of cumulative [M, …]), which rounding may have left: no word of probability 0 is drawn."""
+    xp = array_module(target)
+    return xp.minimum(xp.maximum(target, 0.0), xp.nextafter(cumulative[:, -1], xp.zeros_like(target)))
 
 
 def replace_tokens(input_ids, positions, used, samples):

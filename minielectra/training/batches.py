@@ -14,7 +14,7 @@ class Batches:
     def __init__(self, dataset, config, seed):
         """dataset: Dataset; config: PretrainingConfig."""
         self.dataset, self.config, self.seed = dataset, config, seed
-        self.examples = dataset.train.examples(config.seq_length, seed)
+        self.examples = dataset.train.examples(config.seq_length, seed, config.single_segment_fraction, config.short_fraction)
 
     def __getitem__(self, step):
         """The Batch of update number `step` (from 0), on the host."""
@@ -36,7 +36,7 @@ def masked(tokens, rows, tokenizer, config, random):
 
 def held_out_batch(dataset, config, seed, count):
     """The fixed evaluation set, as one Batch of at most `count` examples spread over the held-out part, with fixed masks."""
-    examples = dataset.heldout.examples(config.seq_length, seed)
+    examples = dataset.heldout.examples(config.seq_length, seed, config.single_segment_fraction, config.short_fraction)
     count = min(count, len(examples))
     rows = examples[np.arange(count) * len(examples) // count]
     random = np.random.default_rng([seed, STREAM_EVALUATION])

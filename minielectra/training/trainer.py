@@ -36,7 +36,11 @@ CALIBRATION_STEPS = 30
 
 
 class Interrupted(Exception):
-    """The user pressed Ctrl-C; everything up to `step` is saved."""
+    """The user pressed Ctrl-C; everything up to `step` is saved in `folder`."""
+
+    def __init__(self, step, folder):
+        super().__init__(f"stopped after step {step}; everything is saved in {folder}")
+        self.step, self.folder = step, folder
 
 
 class Trainer:
@@ -79,7 +83,7 @@ class Trainer:
         """Train to the end. Returns the last metrics. Raises Interrupted on Ctrl-C, after saving; InputError where a loss is not
         finite."""
         step, state = self._restore()
-        self.metrics = run_folder.read_metrics(self.folder, step if step or list_checkpoints(self.folder) else -1)
+        self.metrics = run_folder.read_metrics(self.folder, up_to=step if step else -1)  # what no checkpoint covers is done again
         run_folder.write_text(self.folder / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in self.metrics))
         self.tokens, self.running = state["tokens"], state["running"]
         self.clock = time.monotonic() - state["seconds"]
@@ -96,7 +100,7 @@ class Trainer:
                 if step % self.checkpoint_every == 0 or step == self.steps or stop.is_set():
                     self._save(step)
                 if stop.is_set() and step < self.steps:
-                    raise Interrupted(step)
+                    raise Interrupted(step, self.folder)
         return self.metrics[-1]
 
     def _step(self, step):

@@ -1,0 +1,78 @@
+"""Starting a run, and continuing one: settings checked before anything is written, pictures drawn at the end."""
+
+import datetime
+import shutil
+from pathlib import Path
+
+from minielectra import backend
+from minielectra.data.corpus import find_corpus_files
+from minielectra.data.wordpiece import WordPieceTokenizer
+from minielectra.electra.config import configure
+from minielectra.errors import InputError
+from minielectra.training import run_folder
+from minielectra.training.trainer import Trainer
+
+DEFAULTS = {
+    "preset": "tiny", "corpus": None, "vocab": None, "steps": None, "minutes": None, "eval_every": None,
+    "checkpoint_every": None, "seed": 0, "threads": None, "device": "cpu",
+}  # fmt: skip
+
+
+def launch(given, overrides, out, default_minutes, started=None):
+    """Begin a run and take it to its end -> (folder, last metrics).
+
+    given: settings by name, those not given left out; overrides: {configuration field: value}; out: folder, or None for
+    runs/<preset>-<date>. Raises InputError, with nothing written, for settings that cannot work.
+    """
+    settings = DEFAULTS | given | {"overrides": overrides}
+    if not settings["steps"] and not settings["minutes"]:
+        settings["minutes"] = default_minutes
+    configure(settings["preset"], overrides)
+    backend.load(settings["device"])
+    if settings["vocab"]:
+        WordPieceTokenizer.from_file(settings["vocab"])
+        settings["vocab"] = str(Path(settings["vocab"]).resolve())
+    if settings["corpus"]:
+        if not _is_prepared(settings["corpus"]):
+            find_corpus_files(settings["corpus"])
+        settings["corpus"] = [str(Path(path).resolve()) for path in settings["corpus"]]
+    if out is None:
+        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        out = Path("runs") / f"{settings['preset']}-{stamp}"
+    run_folder.create(out, settings)
+    try:
+        trainer = Trainer(out, started)
+    except InputError:  # unusable text, most likely: leave no empty run behind
+        shutil.rmtree(out)
+        raise
+    return _finish(trainer)
+
+
+def resume(folder, given, overrides, started=None):
+    """Take a run from its last checkpoint to its end -> (folder, last metrics).
+
+    Settings may be repeated but not changed: InputError where one contradicts the run's own.
+    """
+    info = run_folder.load(folder)
+    own = info["settings"]
+    if "corpus" in given:
+        given = given | {"corpus": [str(Path(path).resolve()) for path in given["corpus"]]}
+    if "vocab" in given:
+        given = given | {"vocab": str(Path(given["vocab"]).resolve())}
+    known = own | own["overrides"] | info.get("config", {}) | info.get("pretraining", {}) | {"steps": info.get("steps", own["steps"])}
+    for name, value in (given | overrides).items():
+        if name != "threads" and name in known and known[name] != value:
+            raise InputError(f"{folder}: was begun with {name} {known[name]}, not {value}; resume it as it was, or start a new run")
+    return _finish(Trainer(folder, started))
+
+
+def _is_prepared(corpus):
+    return len(corpus) == 1 and (Path(corpus[0]) / "dataset.json").is_file()
+
+
+def _finish(trainer):
+    from minielectra.plots.draw import draw_all  # matplotlib takes a second to import: only when there is something to draw
+
+    metrics = trainer.run()
+    draw_all(trainer.folder)
+    return trainer.folder, metrics

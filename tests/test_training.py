@@ -1,0 +1,170 @@
+"""A run from its first step to its last: files, learning, resuming after every kind of end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT, TINY, cli, train
+from safetensors.numpy import load_file
+
+STEPS = ["--steps", "12", "--eval-every", "3", "--checkpoint-every", "4", "--seed", "3", "--set", "hidden_dropout_prob=0.1"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, corpus):
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    train(out, corpus, *STEPS)
+    return out
+
+
+def final_arrays(run, step=12):
+    folder = run / "checkpoints" / f"step-{step:08d}"
+    return load_file(folder / "model.safetensors") | load_file(folder / "optimizer.safetensors")
+
+
+def assert_same_run(a, b):
+    left, right = final_arrays(a), final_arrays(b)
+    assert left.keys() == right.keys()
+    for name in left:
+        assert np.array_equal(left[name], right[name]), name
+    timeless = [
+        [{k: v for k, v in json.loads(line).items() if k not in ("seconds", "tokens_per_second")} for line in lines]
+        for lines in ((run / "metrics.jsonl").read_text().splitlines() for run in (a, b))
+    ]
+    assert timeless[0] == timeless[1]
+    with np.load(a / "detection.npz") as x, np.load(b / "detection.npz") as y:
+        assert all(np.array_equal(x[name], y[name]) for name in x.files)
+
+
+def test_a_run_leaves_every_file_it_promises(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert names == {"run.json", "vocab.txt", "metrics.jsonl", "detection.npz", "checkpoints", "plots", "data"}
+    assert [p.name for p in sorted((finished / "checkpoints").iterdir())] == [f"step-{s:08d}" for s in (4, 8, 12)]
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 3, 6, 9, 12]
+    promised = {
+        "step", "tokens", "seconds", "gen_loss", "gen_accuracy", "sample_accuracy", "disc_loss", "disc_auc", "disc_precision",
+        "disc_recall", "disc_balanced_accuracy", "disc_accuracy", "baseline_accuracy", "learning_rate", "tokens_per_second",
+    }  # fmt: skip
+    assert promised <= set(lines[-1])
+    assert (finished / "plots" / "learning.png").stat().st_size > 10_000
+    with np.load(finished / "detection.npz", allow_pickle=False) as log:
+        assert log["steps"].tolist() == [0, 3, 6, 9, 12]
+        replaced = log["replaced"].sum(axis=1)
+        expected = ((log["samples"] != np.take_along_axis(log["input_ids"], log["positions"], 1)) & log["position_valid"]).sum((1, 2))
+        assert replaced.tolist() == expected.tolist()
+
+
+def test_the_last_line_names_the_folder(tmp_path, corpus):
+    done = train(tmp_path / "run", corpus, "--steps", "2")
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "run")
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(tmp_path, corpus, finished):
+    train(tmp_path / "again", corpus, *STEPS, "--threads", "1")
+    assert_same_run(finished, tmp_path / "again")
+    train(tmp_path / "other", corpus, *STEPS[:-4], "--seed", "4", *STEPS[-2:])
+    assert any(not np.array_equal(a, b) for a, b in zip(final_arrays(finished).values(), final_arrays(tmp_path / "other").values(),
+                                                       strict=True))  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["run.json", "data/vocab.txt", "metrics.jsonl", "checkpoints/step-00000004", "checkpoints/step-00000008"])
+def test_killed_at_any_moment_and_resumed_a_run_ends_bit_identical(tmp_path, corpus, finished, moment):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "minielectra", "train", "--out", str(run), "--corpus", str(corpus), *TINY, *STEPS]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+    deadline = time.monotonic() + 60
+    while not (run / moment).exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert (run / moment).exists()
+    cli("train", "--resume", run)
+    assert_same_run(finished, run)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, corpus):
+    run = tmp_path / "run"
+    arguments = ["--steps", "100000", "--eval-every", "50000", "--checkpoint-every", "50000"]
+    command = [sys.executable, "-m", "minielectra", "train", "--out", str(run), "--corpus", str(corpus), *TINY, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
+    deadline = time.monotonic() + 60
+    while not (run / "metrics.jsonl").exists() or not (run / "metrics.jsonl").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"train --resume {run}" in output
+    assert len(list((run / "checkpoints").glob("step-*"))) == 1
+
+
+def test_a_finished_run_can_be_resumed_without_harm(finished):
+    before = final_arrays(finished)
+    cli("train", "--resume", finished, "--seed", "3")
+    after = final_arrays(finished)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_mlm_objective_trains_without_a_discriminator(tmp_path, corpus):
+    run = tmp_path / "run"
+    train(run, corpus, "--steps", "4", "--objective", "mlm")
+    assert "disc_auc" not in json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert cli("detect", run, "a cat", check=2).stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_it_learns(tmp_path, corpus):
+    run = tmp_path / "run"
+    wider = [f"--set={field}" for field in ("hidden_size=64", "embedding_size=64", "num_attention_heads=4", "intermediate_size=128")]
+    train(run, corpus, "--steps", "600", "--eval-every", "300", "--batch-size", "16", *wider)
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["gen_loss"] < last["unigram_entropy"] - 1.5  # the grammar tells the part of speech, chance the word
+    assert last["disc_auc"] > 0.6
+
+
+def test_detect_scores_every_piece(finished):
+    done = cli("detect", finished, "--json", "The old cat sees a Häuschen.", "")
+    first, second = (json.loads(line) for line in done.stdout.splitlines())
+    text = first["text"]
+    assert len(first["tokens"]) == len(first["replaced"]) == len(first["offsets"])
+    assert all(0 <= p <= 1 for p in first["replaced"])
+    assert [text[a:b] for a, b in first["offsets"]][:3] == ["The", "old", "cat"]
+    assert second["tokens"] == []
+    lines = cli("detect", finished, "--json", input="one line\nand " + "a long " * 200 + "\n").stdout.splitlines()
+    assert len(lines) == 2 and len(json.loads(lines[1])["tokens"]) > 300
+    assert "\x1b[" in cli("detect", finished, "--color", "always", "the cat").stdout
+
+
+def test_plot_export_and_tokenize(finished, tmp_path):
+    vocabulary = (finished / "vocab.txt").read_text().split()
+    words = [word for word in vocabulary if word.isalpha() and len(word) > 2][:2]
+    done = cli("plot", finished, "--tokens", ",".join(words), "--sentence", "The old cat sees.", "--out", tmp_path / "plots")
+    assert "film_strip_sentence.png" in done.stdout
+    assert cli("plot", finished, "--tokens", "xylophone", check=2).stderr.count("\n") == 1
+    cli("export", finished, tmp_path / "exported")
+    names = {path.name for path in (tmp_path / "exported" / "discriminator").iterdir()}
+    assert {"config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json"} <= names
+    a = json.loads(cli("detect", finished, "--json", "The old cat.").stdout)
+    b = json.loads(cli("detect", tmp_path / "exported" / "discriminator", "--json", "The old cat.").stdout)
+    assert np.allclose(a["replaced"], b["replaced"], atol=1e-6)
+    assert "cat" in cli("tokenize", "--vocab", finished / "vocab.txt", "The cat").stdout
+
+
+def test_prepared_corpora_train_alike(tmp_path, corpus, finished):
+    cli("prepare", "--corpus", corpus, "--out", tmp_path / "prepared", "--vocab-size", "150", "--seed", "3")
+    train(tmp_path / "run", tmp_path / "prepared", *STEPS)
+    left, right = final_arrays(finished), final_arrays(tmp_path / "run")
+    assert all(np.array_equal(left[name], right[name]) for name in left)
+
+
+def test_bench_prints_its_figures():
+    figures = json.loads(cli("bench", "--steps", "2", "--json", *TINY).stdout)
+    assert {"ms_per_step", "tokens_per_second", "gflops", "peak_rss_mb", "threads"} <= set(figures)
