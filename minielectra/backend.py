@@ -175,7 +175,12 @@ def _blas_setter():
         library = ctypes.CDLL(sys.modules["numpy._core._multiarray_umath"].__file__)
     except (KeyError, OSError):
         return None
-    names = ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads64_", "openblas_set_num_threads", "MKL_Set_Num_Threads")
+    names = (
+        "scipy_openblas_set_num_threads64_",
+        "openblas_set_num_threads64_",
+        "openblas_set_num_threads",
+        "MKL_Set_Num_Threads",
+    )
     return next((getattr(library, name) for name in names if hasattr(library, name)), None)
 
 

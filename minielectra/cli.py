@@ -61,11 +61,13 @@ def train(a):
 
 
 def _shown(name, value):
-    return name in ("gen_loss", "unigram_entropy", "gen_accuracy", "disc_auc", "disc_recall", "disc_precision") and value is not None
+    return (
+        name in ("gen_loss", "unigram_entropy", "gen_accuracy", "disc_auc", "disc_recall", "disc_precision") and value is not None
+    )
 
 
 def detect(a):
-    from minielectra.detect import colored, detect, load_discriminator, plain
+    from minielectra.inference import colored, detect, load_discriminator, plain
 
     model, tokenizer = load_discriminator(a.source)
     color = not a.json and (a.color == "always" or (a.color == "auto" and sys.stdout.isatty()))
@@ -75,7 +77,7 @@ def detect(a):
 
 
 def plot(a):
-    from minielectra.detect import score_at_checkpoints
+    from minielectra.inference import score_at_checkpoints
     from minielectra.plots.draw import draw_all
     from minielectra.plots.film_strip import film_strip_sentence
 
@@ -91,7 +93,8 @@ def plot(a):
 def gradcheck(a):
     from dataclasses import asdict, is_dataclass
 
-    from minielectra.gradcheck import check_all, format_table
+    from minielectra.gradcheck import format_table
+    from minielectra.gradcheck_suite import check_all
 
     rows = check_all(seed=a.seed or 0)
     if a.json:
@@ -108,7 +111,11 @@ def tokenize(a):
     for text in a.text or (line.rstrip("\n") for line in sys.stdin):
         ids, tokens, offsets = tokenizer.encode_with_offsets(text)
         if a.json:
-            print(json.dumps({"text": text, "tokens": list(tokens), "ids": [int(i) for i in ids], "offsets": [list(o) for o in offsets]}))
+            print(
+                json.dumps(
+                    {"text": text, "tokens": list(tokens), "ids": [int(i) for i in ids], "offsets": [list(o) for o in offsets]}
+                )
+            )
         else:
             print(*tokens)
 
@@ -120,13 +127,15 @@ def prepare(a):
 
     tokenizer = WordPieceTokenizer.from_file(a.vocab) if a.vocab else a.vocab_size
     dataset = prepare(a.corpus or default_corpus(), a.out, tokenizer, a.held_out_fraction, a.seed or 0, progress=True)
-    counts = f"{dataset.train.n_tokens:,} tokens to train on, {dataset.heldout.n_tokens:,} held out, {len(dataset.tokenizer):,} pieces"
+    counts = (
+        f"{dataset.train.n_tokens:,} tokens to train on, {dataset.heldout.n_tokens:,} held out, {len(dataset.tokenizer):,} pieces"
+    )
     print(counts)
     print(a.out)
 
 
 def export(a):
-    from minielectra.detect import export
+    from minielectra.inference import export
 
     print(*export(a.folder, a.out), sep="\n")
 
@@ -146,7 +155,9 @@ _SETTINGS = ("preset", "corpus", "vocab", "steps", "minutes", "eval_every", "che
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(prog="minielectra", description="ELECTRA from scratch: train it, watch each token come to be detected.")
+    parser = argparse.ArgumentParser(
+        prog="minielectra", description="ELECTRA from scratch: train it, watch each token come to be detected."
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -183,7 +194,9 @@ def build_parser():
     p.add_argument("--json", action="store_true", help="one JSON object a text")
     p.add_argument("--color", choices=("auto", "always", "never"), default="auto")
 
-    p = command("plot", plot, "draw the pictures of a run", "runs/books", 'runs/books --tokens the,not,river --sentence "He eat fish."')
+    p = command(
+        "plot", plot, "draw the pictures of a run", "runs/books", 'runs/books --tokens the,not,river --sentence "He eat fish."'
+    )
     p.add_argument("folder", metavar="RUN")
     p.add_argument("--tokens", metavar="A,B,…", help="word pieces to follow")
     p.add_argument("--sentence", metavar="TEXT", help="one sentence of your own, scored at every checkpoint")
@@ -198,7 +211,9 @@ def build_parser():
     p.add_argument("text", nargs="*", metavar="TEXT", help="texts (default: the lines of standard input)")
     p.add_argument("--json", action="store_true", help="one JSON object a text: tokens, ids, offsets")
 
-    p = command("prepare", prepare, "turn text into memory-mapped token files", "--corpus books/ --out prepared --vocab-size 8192")
+    p = command(
+        "prepare", prepare, "turn text into memory-mapped token files", "--corpus books/ --out prepared --vocab-size 8192"
+    )
     p.add_argument("--corpus", nargs="+", metavar="PATH", help="as for train")
     p.add_argument("--out", required=True, metavar="DIR")
     p.add_argument("--vocab", metavar="FILE", help="a vocab.txt to use (default: learn one)")
@@ -210,7 +225,9 @@ def build_parser():
     p.add_argument("folder", metavar="RUN")
     p.add_argument("out", metavar="DIR")
 
-    p = command("bench", bench, "time training steps on random tokens", "--preset small --batch-size 16", "--set hidden_size=256 --json")
+    p = command(
+        "bench", bench, "time training steps on random tokens", "--preset small --batch-size 16", "--set hidden_size=256 --json"
+    )
     p.add_argument("--steps", type=_positive(int), default=20)
     p.add_argument("--vocab-size", type=_positive(int), metavar="N")
     p.add_argument("--dropout", type=float, metavar="P")

@@ -16,9 +16,16 @@ import numpy as np
 
 from minielectra import backend
 
-ELEMENTWISE = ["abs", "arange", "argmax", "argsort", "concatenate", "cos", "cumsum", "divide", "dot", "einsum", "equal", "exp", "expm1", "floor", "isfinite", "log", "log1p", "logical_and", "logical_not", "logical_or", "matmul", "maximum", "mean", "minimum", "multiply", "negative", "nextafter", "ones", "ones_like", "prod", "repeat", "rint", "sign", "sin", "sqrt", "square", "stack", "subtract", "sum", "swapaxes", "take", "tanh", "transpose", "tril", "triu", "zeros", "zeros_like", "empty", "empty_like", "full", "full_like", "clip", "max", "min", "broadcast_to", "ravel", "reshape", "moveaxis", "expand_dims", "argmin", "isnan", "any", "all", "eye", "square", "tile", "searchsorted"]
-WAITING = ("nonzero", "flatnonzero", "argwhere", "unique", "count_nonzero", "array_equal", "allclose", "extract", "compress")
-CONSTANTS = ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool_", "finfo", "iinfo", "pi", "inf", "nan", "newaxis"]
+FUNCTIONS = (
+    "abs", "any", "all", "arange", "argmax", "argmin", "argsort", "clip", "concatenate", "cos", "cumsum", "divide", "dot", "empty",
+    "empty_like", "exp", "full", "full_like", "isfinite", "isnan", "log", "log1p", "logical_not", "matmul", "max", "maximum", "mean",
+    "min", "minimum", "multiply", "negative", "nextafter", "ones", "ones_like", "reshape", "sin", "sqrt", "square", "stack",
+    "subtract", "sum", "swapaxes", "tanh", "transpose", "zeros", "zeros_like",
+)  # fmt: skip
+WAITING = ("nonzero", "flatnonzero", "argwhere", "unique", "count_nonzero", "array_equal", "allclose")
+SAME = (
+    "float16", "float32", "float64", "int32", "int64", "uint8", "uint16", "bool_", "finfo", "iinfo", "pi", "inf", "nan", "newaxis",
+)  # fmt: skip
 
 
 class FakeArray:
@@ -122,6 +129,9 @@ def _check_range(ids, size):
 
 
 def _add_operators():
+    def unary(function):
+        return lambda self: self._wrap(function(self._host))
+
     def binary(function):
         return lambda self, other: self._wrap(function(self._host, self._device.unwrap(other)))
 
@@ -147,7 +157,7 @@ def _add_operators():
     for name in ("lt", "le", "gt", "ge", "eq", "ne"):
         setattr(FakeArray, f"__{name}__", binary(getattr(operator, name)))
     for name in ("neg", "invert", "abs"):
-        setattr(FakeArray, f"__{name}__", lambda self, f=getattr(operator, f"__{name}__"): self._wrap(f(self._host)))
+        setattr(FakeArray, f"__{name}__", unary(getattr(operator, f"__{name}__")))
     for name in ("all", "any", "argmax", "argsort", "astype", "copy", "cumsum", "dot", "max", "mean", "min", "ravel", "reshape",
                  "sum", "swapaxes", "transpose", "fill", "take"):  # fmt: skip
         setattr(FakeArray, name, _method(name))
@@ -170,9 +180,9 @@ class FakeDevice:
 
     def __init__(self):
         self.waits = self.transfers = 0
-        for name in CONSTANTS:
+        for name in SAME:
             setattr(self, name, getattr(np, name))
-        for name in (*ELEMENTWISE, *WAITING):
+        for name in (*FUNCTIONS, *WAITING):
             setattr(self, name, self._function(name))
         self.add = _Add(self)
         backend.register_array_type(FakeArray, self)

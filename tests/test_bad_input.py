@@ -31,7 +31,13 @@ def refused(tmp_path, corpus, *arguments):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "no such"), (b"", "empty"), (b"abc\x00def" * 50, "binary"), (b"caf\xe9 au lait\n" * 50, "UTF-8"), (b"Two words.\n", "")],
+    [
+        (None, "no such"),
+        (b"", "empty"),
+        (b"abc\x00def" * 50, "binary"),
+        (b"caf\xe9 au lait\n" * 50, "UTF-8"),
+        (b"Two words.\n", ""),
+    ],
     ids=["missing", "empty", "binary", "not UTF-8", "short"],
 )
 def test_corpus(tmp_path, content, words):

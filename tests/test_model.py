@@ -19,7 +19,8 @@ from minielectra.training.step import Trainee, slices
 
 SPECIAL, MASK, VOCAB = (0, 1, 2, 3, 4), 4, 61
 SMALL = {"vocab_size": VOCAB, "embedding_size": 12, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-         "intermediate_size": 24, "max_position_embeddings": 20, "seq_length": 14, "batch_size": 7, "mask_fraction": 0.3}  # fmt: skip
+         "intermediate_size": 24, "max_position_embeddings": 20, "seq_length": 14, "batch_size": 7,
+         "mask_fraction": 0.3}  # fmt: skip
 
 
 def make_batch(seed, count=7, length=14, config=None, special=True):

@@ -64,7 +64,7 @@ def synthetic_arrays(tokens, text, evaluations=12, seed=0, sample_right=0.2):
     steps = np.linspace(0, 4000, evaluations).astype(np.int64)
     originals = np.take_along_axis(input_ids, positions, 1)
     rank = np.argsort(np.argsort(-counts)) / len(tokens)
-    acquired = 600 + 4500 * rank ** 0.5 * rng.uniform(0.5, 1.3, len(tokens))
+    acquired = 600 + 4500 * rank**0.5 * rng.uniform(0.5, 1.3, len(tokens))
 
     samples, scores, correct = [], [], []
     for step in steps:

@@ -56,7 +56,9 @@ def test_a_run_leaves_every_file_it_promises(finished):
     with np.load(finished / "detection.npz", allow_pickle=False) as log:
         assert log["steps"].tolist() == [0, 3, 6, 9, 12]
         replaced = log["replaced"].sum(axis=1)
-        expected = ((log["samples"] != np.take_along_axis(log["input_ids"], log["positions"], 1)) & log["position_valid"]).sum((1, 2))
+        expected = ((log["samples"] != np.take_along_axis(log["input_ids"], log["positions"], 1)) & log["position_valid"]).sum(
+            (1, 2)
+        )
         assert replaced.tolist() == expected.tolist()
 
 
@@ -74,7 +76,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(tmp_path, c
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["run.json", "data/vocab.txt", "metrics.jsonl", "checkpoints/step-00000004", "checkpoints/step-00000008"])
+@pytest.mark.parametrize(
+    "moment", ["run.json", "data/vocab.txt", "metrics.jsonl", "checkpoints/step-00000004", "checkpoints/step-00000008"]
+)
 def test_killed_at_any_moment_and_resumed_a_run_ends_bit_identical(tmp_path, corpus, finished, moment):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "minielectra", "train", "--out", str(run), "--corpus", str(corpus), *TINY, *STEPS]
@@ -123,7 +127,9 @@ def test_mlm_objective_trains_without_a_discriminator(tmp_path, corpus):
 @pytest.mark.slow
 def test_it_learns(tmp_path, corpus):
     run = tmp_path / "run"
-    wider = [f"--set={field}" for field in ("hidden_size=64", "embedding_size=64", "num_attention_heads=4", "intermediate_size=128")]
+    wider = [
+        f"--set={field}" for field in ("hidden_size=64", "embedding_size=64", "num_attention_heads=4", "intermediate_size=128")
+    ]
     train(run, corpus, "--steps", "600", "--eval-every", "300", "--batch-size", "16", *wider)
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["gen_loss"] < last["unigram_entropy"] - 1.5  # the grammar tells the part of speech, chance the word

@@ -61,9 +61,7 @@ def pack(
     return np.array(rows, np.int64).reshape(-1, 3)
 
 
-def _cut(
-    ends: list[int], start: int, seq_length: int, target: int, single_segment: float, rng: random.Random
-) -> tuple[int, int]:
+def _cut(ends: list[int], start: int, seq_length: int, target: int, single_segment: float, rng: random.Random) -> tuple[int, int]:
     """(split, end) of the example at ``start``; ``ends`` are the positions where the document's sentences end."""
     end = ends[min(bisect_left(ends, start + target), len(ends) - 1)]  # where the target is reached, or the document's end
     if rng.random() >= single_segment:

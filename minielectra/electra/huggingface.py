@@ -49,7 +49,9 @@ def from_pretrained(cls, directory):
     path = directory / "model.safetensors"
     if not path.exists():
         pickled = (directory / "pytorch_model.bin").exists()
-        hint = "pytorch_model.bin is a pickle, which can run code: open it in transformers and save_pretrained it" if pickled else ""
+        hint = (
+            "pytorch_model.bin is a pickle, which can run code: open it in transformers and save_pretrained it" if pickled else ""
+        )
         raise InputError(f"{path}: missing. {hint or 'Is this an ELECTRA directory?'}")
     try:
         arrays = load_file(path)

@@ -46,8 +46,9 @@ class Electra:
         """{name: shape} of all parameters of this model."""
         return {
             **(embedding_shapes(config) if with_embeddings else {}),
-            **encoder_shapes(f"{prefix}electra.", config.num_hidden_layers, config.hidden_size,
-                             config.intermediate_size, config.embedding_size),  # fmt: skip
+            **encoder_shapes(
+                f"{prefix}electra.", config.num_hidden_layers, config.hidden_size, config.intermediate_size, config.embedding_size
+            ),
             **cls.head_shapes(config, prefix),
         }
 

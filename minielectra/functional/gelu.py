@@ -24,7 +24,15 @@ import numpy as np
 
 from minielectra.backend import allocator, array_module, erf
 
-ERF_POLYNOMIAL = (0.7978847387, 0.03633400888, -3.363232816e-05, -5.48691287e-05, 3.885317292e-06, -1.260543728e-07, 1.587624562e-09)
+ERF_POLYNOMIAL = (
+    0.7978847387,
+    0.03633400888,
+    -3.363232816e-05,
+    -5.48691287e-05,
+    3.885317292e-06,
+    -1.260543728e-07,
+    1.587624562e-09,
+)
 ERF_CLIP = 5.5**2
 BLOCK = 1 << 16  # elements worked on at a time: small enough for every pass after the first to run in cache
 

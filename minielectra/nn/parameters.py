@@ -3,6 +3,7 @@
 Zeroing, clipping, Adam, checkpointing and summing gradients over replicas are then one operation each.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +61,7 @@ class Parameters:
     def joined(self, names):
         """Neighbouring parameters of equal trailing shape as one `Parameter`, stacked along the first axis."""
         spans = [self._span[name] for name in names]
-        if any(left[1] != right[0] for left, right in zip(spans, spans[1:], strict=False)):
+        if any(left[1] != right[0] for left, right in pairwise(spans)):
             raise ValueError(f"not neighbours in the flat buffer: {', '.join(names)}")
         rows = sum(self.shapes[name][0] for name in names)
         return self._views(spans[0][0], spans[-1][1], (rows, *self.shapes[names[0]][1:]))

@@ -1,9 +1,9 @@
 """Checkpoints: safetensors for arrays, JSON for the rest, never pickle; written beside and renamed, so never half there.
 
-    checkpoints/step-00001000/
-        model.safetensors       every parameter under its name
-        optimizer.safetensors   first_moment, second_moment [P], in the order of the flat buffer
-        state.json              step, tokens, seconds, running sums
+checkpoints/step-00001000/
+    model.safetensors       every parameter under its name
+    optimizer.safetensors   first_moment, second_moment [P], in the order of the flat buffer
+    state.json              step, tokens, seconds, running sums
 """
 
 import json
@@ -90,7 +90,9 @@ def _load(path):
     try:
         return load_file(path)
     except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: truncated or not safetensors ({_line(error)}); remove the folder to use an earlier one") from None
+        raise InputError(
+            f"{path}: truncated or not safetensors ({_line(error)}); remove the folder to use an earlier one"
+        ) from None
 
 
 def _line(error):

@@ -17,7 +17,9 @@ def open_dataset(folder, settings):
     if corpus and len(corpus) == 1 and (Path(corpus[0]) / "dataset.json").is_file():
         dataset = Dataset.open(corpus[0])
         if vocab and WordPieceTokenizer.from_file(vocab).vocab != dataset.tokenizer.vocab:
-            raise InputError(f"{corpus[0]}: was prepared with another vocabulary than {vocab}; leave --vocab out, or prepare again")
+            raise InputError(
+                f"{corpus[0]}: was prepared with another vocabulary than {vocab}; leave --vocab out, or prepare again"
+            )
         return dataset
     data = Path(folder) / "data"
     if (data / "dataset.json").exists():

@@ -59,10 +59,14 @@ def resume(folder, given, overrides, started=None):
         given = given | {"corpus": [str(Path(path).resolve()) for path in given["corpus"]]}
     if "vocab" in given:
         given = given | {"vocab": str(Path(given["vocab"]).resolve())}
-    known = own | own["overrides"] | info.get("config", {}) | info.get("pretraining", {}) | {"steps": info.get("steps", own["steps"])}
+    known = (
+        own | own["overrides"] | info.get("config", {}) | info.get("pretraining", {}) | {"steps": info.get("steps", own["steps"])}
+    )
     for name, value in (given | overrides).items():
         if name != "threads" and name in known and known[name] != value:
-            raise InputError(f"{folder}: was begun with {name} {known[name]}, not {value}; resume it as it was, or start a new run")
+            raise InputError(
+                f"{folder}: was begun with {name} {known[name]}, not {value}; resume it as it was, or start a new run"
+            )
     return _finish(Trainer(folder, started))
 
 

@@ -1,12 +1,12 @@
 """A run is a folder; `run.json` in it holds every setting, so that it alone says how the run goes on.
 
-    run.json          settings, configuration, seed, steps, versions, corpus fingerprint
-    data/             the prepared corpus (unless an already prepared one is used in place)
-    vocab.txt         the vocabulary
-    metrics.jsonl     one line an evaluation
-    detection.npz     what was recorded at each evaluation
-    checkpoints/      step-00001000/ …
-    plots/            pictures
+run.json          settings, configuration, seed, steps, versions, corpus fingerprint
+data/             the prepared corpus (unless an already prepared one is used in place)
+vocab.txt         the vocabulary
+metrics.jsonl     one line an evaluation
+detection.npz     what was recorded at each evaluation
+checkpoints/      step-00001000/ …
+plots/            pictures
 """
 
 import json

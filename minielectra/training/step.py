@@ -7,6 +7,7 @@ run them; they change in the last digits with the number of shards, which is the
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -94,4 +95,4 @@ class Trainee:
 def slices(count, parts):
     """`count` items in `parts` consecutive slices whose sizes differ by at most one."""
     edges = [count * i // parts for i in range(parts + 1)]
-    return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [slice(a, b) for a, b in pairwise(edges)]

@@ -70,10 +70,14 @@ class Trainer:
         dataset.tokenizer.save(self.folder / "vocab.txt")
         fingerprint = dataset.info.get("fingerprint")
         if self.info.get("corpus", {}).get("fingerprint", fingerprint) != fingerprint:
-            raise InputError(f"{dataset.directory}: not the corpus this run began with; prepare that one again, or start a new run")
+            raise InputError(
+                f"{dataset.directory}: not the corpus this run began with; prepare that one again, or start a new run"
+            )
         corpus = {"fingerprint": fingerprint, "sources": dataset.info.get("sources"), "train_tokens": dataset.train.n_tokens}
         steps = self.info.get("steps") or s["steps"] or self._calibrate(s["minutes"])
-        self.info = run_folder.with_configs(self.info, self.config, self.pretraining, steps=steps, corpus=corpus)
+        self.info = run_folder.with_configs(
+            self.info, self.config, self.pretraining, steps=steps, corpus=corpus, lowercase=dataset.tokenizer.lowercase
+        )
         run_folder.save(self.folder, self.info)
         self.steps = steps
         self.eval_every = s["eval_every"] or max(1, steps // DEFAULT_EVALUATIONS)

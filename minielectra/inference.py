@@ -19,7 +19,8 @@ def load_pretraining(run, checkpoint=None):
 
     Raises InputError where there is no run, or no checkpoint in it yet.
     """
-    config, pretraining = run_folder.configs(run_folder.load(run), run)
+    info = run_folder.load(run)
+    config, pretraining = run_folder.configs(info, run)
     if checkpoint is None:
         checkpoints = list_checkpoints(run)
         if not checkpoints:
@@ -27,8 +28,7 @@ def load_pretraining(run, checkpoint=None):
         checkpoint = checkpoints[-1][1]
     model = ElectraPretraining(config, pretraining)
     load_parameters(checkpoint, model.parameters)
-    lowercase = run_folder.load(run).get("lowercase", True)
-    return model, WordPieceTokenizer.from_file(Path(run) / "vocab.txt", lowercase)
+    return model, WordPieceTokenizer.from_file(Path(run) / "vocab.txt", info.get("lowercase", True))
 
 
 def load_discriminator(source):
@@ -124,5 +124,3 @@ def export(run, directory):
             tower.save_pretrained(Path(directory) / name, tokenizer)
             written.append(Path(directory) / name)
     return written
-
-
