@@ -4,8 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from properties import given, settings, st
 
 from minielectra.backend import RandomStream, Workspace, keep_probability, scatter_add
 from minielectra.electra.corruption import sample_categorical

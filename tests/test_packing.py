@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from properties import given, settings, st
 
 from minielectra.data.packing import MINIMUM_TOKENS, make_batch, pack, shuffled_index
 from minielectra.errors import InputError

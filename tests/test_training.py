@@ -91,6 +91,7 @@ def test_killed_at_any_moment_and_resumed_a_run_ends_bit_identical(tmp_path, cor
     assert (run / moment).exists()
     cli("train", "--resume", run)
     assert_same_run(finished, run)
+    assert sorted(path.name for path in run.iterdir()) == sorted(path.name for path in finished.iterdir())
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, corpus):

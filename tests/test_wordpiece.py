@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from properties import given, settings, st
 
 from minielectra.data.corpus import read_lines
 from minielectra.data.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer

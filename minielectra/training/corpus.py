@@ -1,5 +1,6 @@
 """From the settings of a run to its dataset: prepared once, in the run's folder, unless a prepared one was handed in."""
 
+import shutil
 from pathlib import Path
 
 from minielectra.data.dataset import Dataset
@@ -24,6 +25,8 @@ def open_dataset(folder, settings):
     data = Path(folder) / "data"
     if (data / "dataset.json").exists():
         return Dataset.open(data)
+    for leftover in data.parent.glob(f".{data.name}.*"):  # of a process that was killed while preparing
+        shutil.rmtree(leftover, ignore_errors=True)
     config, _ = configure(settings["preset"], settings["overrides"])
     tokenizer = WordPieceTokenizer.from_file(vocab) if vocab else config.vocab_size
     return prepare(corpus or default_corpus(), data, tokenizer, seed=settings["seed"], progress=True)
