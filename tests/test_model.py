@@ -334,7 +334,7 @@ def test_local_attention_looks_at_neighbours(tower):
 
 @pytest.mark.parametrize("correct", [False, True])
 def test_adam_equals_its_formula(correct):
-    model = small_model(np.float64, bias_correction=correct, weight_decay=0.1)
+    model = small_model(np.float64, bias_correction=correct, weight_decay=0.1, adam_beta2=0.999)
     config, parameters = model.pretraining, model.parameters
     adam, random = Adam(parameters, config), np.random.default_rng(0)
     p, m, v = parameters.flat.copy(), 0.0, 0.0

@@ -240,7 +240,9 @@ def test_smoothing_is_a_weighted_mean_of_neighbours():
 
 def test_acquisition_is_the_last_crossing():
     curves = np.array([[0.9, 0.7, 0.5, 0.5], [0.5, 0.7, 0.7, 0.5], [0.8, 0.7, 0.5, np.nan], [0.8, 0.7, 0.7, 0.5]])
-    np.testing.assert_array_equal(statistics.acquisition_step(np.array([0, 10, 20, 30]), curves, 0.6), [20, 0, 30, np.nan])
+    np.testing.assert_array_equal(
+        statistics.acquisition_step(np.array([0, 10, 20, 30]), curves, 0.6), [20, 10, 30, np.nan]
+    )  # never 0
 
 
 def test_token_auc_finds_what_was_put_in(records):

@@ -87,11 +87,13 @@ def token_auc(records):
 
 
 def acquisition_step(steps, curves, threshold=ACQUIRED):
-    """The first step from which a curve stays at or above the threshold to the end.
+    """The first step from which a curve stays at or above the threshold to the end; never step 0, before which nothing was learned.
 
     steps [E], curves [E, N] (NaN counts as below) -> [N] float64, NaN for a curve that ends below.
     """
     below = ~(curves >= threshold)
+    if len(steps) > 1:
+        below[0] |= np.asarray(steps)[0] == 0
     first = len(steps) - np.argmax(below[::-1], axis=0)  # one past the last evaluation below
     first[~below.any(axis=0)] = 0
     return np.where(first < len(steps), np.asarray(steps, np.float64)[np.minimum(first, len(steps) - 1)], np.nan)
