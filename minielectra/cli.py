@@ -23,11 +23,11 @@ def main(argv=None):
         return arguments.run(arguments) or 0
     except InputError as error:
         return _fail(error)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        return 0
     except OSError as error:  # a full disk, a folder that went away
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}")
-    except BrokenPipeError:
-        return 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -91,14 +91,12 @@ def plot(a):
 
 
 def gradcheck(a):
-    from dataclasses import asdict, is_dataclass
-
     from minielectra.gradcheck import format_table
     from minielectra.gradcheck_suite import check_all
 
     rows = check_all(seed=a.seed or 0)
     if a.json:
-        print(json.dumps([asdict(row) if is_dataclass(row) else row._asdict() for row in rows]))
+        print(json.dumps([row._asdict() for row in rows]))
     else:
         print(format_table(rows))
     return 0 if all(row.ok for row in rows) else 1

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from conftest import TINY, cli, train
+from safetensors import SafetensorError
 
 
 @pytest.fixture(scope="module")
@@ -125,18 +126,20 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, corpus):
     assert "not finite" in line and "learning_rate" in line
 
 
-def test_a_full_disk_is_one_line_and_loses_nothing(run, tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device")])
+def test_a_full_disk_is_one_line_and_loses_nothing(run, tmp_path, monkeypatch, capsys, error):
     from minielectra import cli as command_line
     from minielectra.training import checkpoint
 
     def full(*_, **__):
-        raise OSError(28, "No space left on device")
+        raise error
 
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     shutil.rmtree(copy / "checkpoints" / "step-00000004")
     monkeypatch.setattr(checkpoint, "save_file", full)
     assert command_line.main(["train", "--resume", str(copy)]) == 2
+    assert "No space left on device" in capsys.readouterr().err.splitlines()[-1]
     assert [path.name for path in (copy / "checkpoints").iterdir()] == ["step-00000002"]
     monkeypatch.undo()
     assert command_line.main(["train", "--resume", str(copy)]) == 0

@@ -45,9 +45,10 @@ def save_checkpoint(run, step, trainee, state):
             _flush(file)
         os.replace(beside, target)
         _flush(target.parent)
-    except BaseException:
+    except SafetensorError as error:  # how safetensors reports a full disk
+        raise InputError(f"{target}: cannot be written ({_line(error)}); make room, then continue with --resume {run}") from None
+    finally:
         shutil.rmtree(beside, ignore_errors=True)
-        raise
     return target
 
 
