@@ -1,3 +1,5 @@
+"""`python -m minielectra`."""
+
 import sys
 
 from minielectra.cli import main

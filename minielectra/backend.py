@@ -147,6 +147,7 @@ class Workspace:
         self._next = 0
 
     def reset(self):
+        """Make every array free to be handed out again."""
         self._next = 0
 
     def empty(self, shape, dtype):
@@ -161,6 +162,7 @@ class Workspace:
 
     @property
     def nbytes(self):
+        """Bytes held."""
         return sum(array.nbytes for array in self._arrays if array is not None)
 
 

@@ -42,6 +42,7 @@ def _fail(message):
 
 
 def train(a):
+    """Start a run or continue one; its last line of output names the folder."""
     from minielectra.training.launch import launch, resume
     from minielectra.training.trainer import Interrupted
 
@@ -67,6 +68,7 @@ def _shown(name, value):
 
 
 def detect(a):
+    """Score texts, from the arguments or from standard input."""
     from minielectra.inference import colored, detect, load_discriminator, plain
 
     model, tokenizer = load_discriminator(a.source)
@@ -77,6 +79,7 @@ def detect(a):
 
 
 def plot(a):
+    """Draw a run's pictures."""
     from minielectra.inference import score_at_checkpoints
     from minielectra.plots.draw import draw_all
     from minielectra.plots.film_strip import film_strip_sentence
@@ -91,6 +94,7 @@ def plot(a):
 
 
 def gradcheck(a):
+    """Check every gradient; status 1 when one is wrong."""
     from minielectra.gradcheck import format_table
     from minielectra.gradcheck_suite import check_all
 
@@ -103,6 +107,7 @@ def gradcheck(a):
 
 
 def tokenize(a):
+    """Cut texts into word pieces."""
     from minielectra.data.wordpiece import WordPieceTokenizer
 
     tokenizer = WordPieceTokenizer.from_file(a.vocab)
@@ -119,6 +124,7 @@ def tokenize(a):
 
 
 def prepare(a):
+    """Write a dataset folder."""
     from minielectra.data.default_corpus import default_corpus
     from minielectra.data.prepare import prepare
     from minielectra.data.wordpiece import WordPieceTokenizer
@@ -133,12 +139,14 @@ def prepare(a):
 
 
 def export(a):
+    """Write Hugging Face directories."""
     from minielectra.inference import export
 
     print(*export(a.folder, a.out), sep="\n")
 
 
 def bench(a):
+    """Time training steps."""
     from minielectra.bench import bench
     from minielectra.electra.config import configure
 
@@ -153,6 +161,7 @@ _SETTINGS = ("preset", "corpus", "vocab", "steps", "minutes", "eval_every", "che
 
 
 def build_parser():
+    """The parser of all commands -> argparse.ArgumentParser."""
     parser = argparse.ArgumentParser(
         prog="minielectra", description="ELECTRA from scratch: train it, watch each token come to be detected."
     )

@@ -29,6 +29,7 @@ class DatasetPart:
 
     @property
     def n_tokens(self) -> int:
+        """Length of the token stream."""
         return len(self.tokens)
 
     def examples(self, seq_length: int, seed: int = 0, *shares: float) -> np.ndarray:

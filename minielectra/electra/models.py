@@ -95,6 +95,7 @@ class ElectraForMaskedLM(Electra):
 
     @staticmethod
     def head_shapes(config, prefix):
+        """{name: shape} of the head's parameters."""
         return {
             **linear_shapes(f"{prefix}generator_predictions.dense", config.hidden_size, config.embedding_size),
             **norm_shapes(f"{prefix}generator_predictions.LayerNorm", config.embedding_size),
@@ -149,6 +150,7 @@ class ElectraForPreTraining(Electra):
 
     @staticmethod
     def head_shapes(config, prefix):
+        """{name: shape} of the head's parameters."""
         return {
             **linear_shapes(f"{prefix}discriminator_predictions.dense", config.hidden_size, config.hidden_size),
             **linear_shapes(f"{prefix}discriminator_predictions.dense_prediction", config.hidden_size, 1),

@@ -71,6 +71,7 @@ class Parameters:
         return Parameters(self.shapes, self.xp, flat=self.flat)
 
     def zero_grad(self):
+        """Set every gradient to 0."""
         self.grad[...] = 0
 
     def state(self):

@@ -41,6 +41,7 @@ class Adam:
         self._blocks = list(self._cut())
 
     def reset(self):
+        """Forget both moments."""
         self.first[...] = 0
         self.second[...] = 0
 

@@ -36,6 +36,7 @@ class StepResult:
 
     @property
     def finite(self):
+        """Whether both losses and the gradient's norm are finite numbers."""
         return bool(np.isfinite([self.gen_loss, self.disc_loss or 0.0, self.grad_norm]).all())
 
 
