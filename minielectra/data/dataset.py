@@ -1,6 +1,5 @@
 """Opening what `prepare` wrote."""
 
-import json
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from minielectra.data.packing import pack
 from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.errors import InputError
+from minielectra.files import read_json
 
 FORMAT, FORMAT_VERSION = "minielectra-dataset", 1
 
@@ -57,13 +57,8 @@ class Dataset:
         """Map a dataset folder into memory. Raises InputError if a file is missing, cut short or of something else."""
         directory = Path(directory).expanduser()
         path = directory / "dataset.json"
-        try:
-            info = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InputError(f"{directory}: not a prepared dataset (no dataset.json); prepare one first") from None
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: cannot be read ({error}); prepare the dataset again") from None
-        if not isinstance(info, dict) or info.get("format") != FORMAT:
+        info = read_json(path, f"{directory}: not a prepared dataset (no dataset.json); prepare one first")
+        if info.get("format") != FORMAT:
             raise InputError(f"{path}: not a minielectra dataset; prepare one first")
         if info.get("version") != FORMAT_VERSION:
             raise InputError(

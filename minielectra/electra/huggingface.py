@@ -9,6 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from minielectra.electra.config import ElectraConfig
 from minielectra.errors import InputError
+from minielectra.files import read_json
 
 TIED = "generator_lm_head.weight"  # the word table again, in files that spell it out
 IGNORED_SUFFIX = "embeddings.position_ids"  # a constant that older versions wrote
@@ -68,13 +69,8 @@ def from_pretrained(cls, directory):
 def load_config(directory):
     """ElectraConfig of a directory's config.json; fields that do not concern the computation are ignored."""
     path = Path(directory) / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{directory}: neither a run (run.json) nor a model directory (config.json)") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
-    if not isinstance(config, dict) or config.get("model_type", "electra") != "electra":
+    config = read_json(path, f"{directory}: neither a run (run.json) nor a model directory (config.json)")
+    if config.get("model_type", "electra") != "electra":
         raise InputError(f"{path}: not the configuration of an ELECTRA model")
     if config.get("position_embedding_type", "absolute") != "absolute":
         raise InputError(f"{path}: position_embedding_type {config['position_embedding_type']!r} is not known; only absolute is")

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from minielectra.backend import to_host
 from minielectra.errors import InputError
+from minielectra.files import read_json
 
 FORMAT = "minielectra-checkpoint-1"
 _NAME = re.compile(r"step-(\d{8,})")
@@ -55,11 +56,8 @@ def save_checkpoint(run, step, trainee, state):
 def load_state(folder):
     """state.json of a checkpoint. Raises InputError where it is missing, damaged or not ours."""
     path = Path(folder) / "state.json"
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable checkpoint ({_line(error)}); remove the folder to use an earlier one") from None
-    if not isinstance(state, dict) or state.get("format") != FORMAT or not isinstance(state.get("step"), int):
+    state = read_json(path, f"{path}: missing, so this is no checkpoint; remove the folder to use an earlier one")
+    if state.get("format") != FORMAT or not isinstance(state.get("step"), int):
         raise InputError(f"{path}: not a minielectra checkpoint; remove the folder to use an earlier one")
     return state
 

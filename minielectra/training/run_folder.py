@@ -10,7 +10,6 @@ plots/            pictures
 """
 
 import json
-import os
 import platform
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from minielectra import __version__
 from minielectra.electra.config import ElectraConfig, PretrainingConfig
 from minielectra.errors import InputError
+from minielectra.files import read_json, write_text
 
 FORMAT = "minielectra-run-1"
 
@@ -49,13 +49,8 @@ def save(folder, info):
 def load(folder):
     """run.json of a folder. Raises InputError where there is none or it is not a run's."""
     path = Path(folder) / "run.json"
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{folder}: no run there (run.json is missing); train one first") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
+    info = read_json(path, f"{folder}: no run there (run.json is missing); train one first")
+    if info.get("format") != FORMAT:
         raise InputError(f"{path}: not a minielectra run")
     return info
 
@@ -73,16 +68,6 @@ def configs(info, folder="the run"):
 def with_configs(info, config, pretraining, **more):
     """`info` with the configuration, and more, written in."""
     return info | {"config": asdict(config), "pretraining": asdict(pretraining), **more}
-
-
-def write_text(path, text):
-    """Replace a file by `text` in one go: it is never half-written."""
-    beside = path.with_name(path.name + ".partial")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_metrics(folder, up_to=None):

@@ -21,6 +21,7 @@ from minielectra.electra.config import configure
 from minielectra.electra.initialization import initialize
 from minielectra.electra.pretraining import ElectraPretraining
 from minielectra.errors import InputError
+from minielectra.files import write_text
 from minielectra.training import run_folder
 from minielectra.training.batches import Batches, held_out_batch
 from minielectra.training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
@@ -88,7 +89,7 @@ class Trainer:
         finite."""
         step, state = self._restore()
         self.metrics = run_folder.read_metrics(self.folder, up_to=step if step else -1)  # what no checkpoint covers is done again
-        run_folder.write_text(self.folder / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in self.metrics))
+        write_text(self.folder / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in self.metrics))
         self.tokens, self.running = state["tokens"], state["running"]
         self.clock = time.monotonic() - state["seconds"]
         bar = tqdm(total=self.steps, initial=step, unit="step", desc="train", dynamic_ncols=True, smoothing=0.05)
