@@ -16,7 +16,10 @@ def main(argv=None):
     parser = build_parser()
     arguments, rest = parser.parse_known_args(argv)
     if rest and hasattr(arguments, "text") and not any(word.startswith("-") for word in rest):
-        arguments.text += rest  # `detect RUN --json TEXT`: before Python 3.12 argparse gives up on texts after an option
+        arguments.text = [
+            *arguments.text,
+            *rest,
+        ]  # `detect RUN --json TEXT`: before Python 3.12 argparse gives up on texts after an option
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
@@ -160,11 +163,16 @@ def bench(a):
 _SETTINGS = ("preset", "corpus", "vocab", "steps", "minutes", "eval_every", "checkpoint_every", "seed", "threads", "device")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
 def build_parser():
     """The parser of all commands -> argparse.ArgumentParser."""
-    parser = argparse.ArgumentParser(
-        prog="minielectra", description="ELECTRA from scratch: train it, watch each token come to be detected."
-    )
+    parser = _Parser(prog="minielectra", description="ELECTRA from scratch: train it, watch each token come to be detected.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -197,7 +205,7 @@ def build_parser():
     p = command("detect", detect, "show which tokens of a text look replaced", 'runs/books "The cat sat on the moon."',
                 "runs/books --json < sentences.txt")  # fmt: skip
     p.add_argument("source", metavar="RUN|DIR", help="a run, or a model directory in Hugging Face's layout")
-    p.add_argument("text", nargs="*", metavar="TEXT", help="texts (default: the lines of standard input)")
+    p.add_argument("text", nargs="*", default=[], metavar="TEXT", help="texts (default: the lines of standard input)")
     p.add_argument("--json", action="store_true", help="one JSON object a text")
     p.add_argument("--color", choices=("auto", "always", "never"), default="auto")
 
@@ -215,7 +223,7 @@ def build_parser():
 
     p = command("tokenize", tokenize, "cut text into word pieces", '--vocab vocab.txt "Unbelievable!"')
     p.add_argument("--vocab", required=True, metavar="FILE")
-    p.add_argument("text", nargs="*", metavar="TEXT", help="texts (default: the lines of standard input)")
+    p.add_argument("text", nargs="*", default=[], metavar="TEXT", help="texts (default: the lines of standard input)")
     p.add_argument("--json", action="store_true", help="one JSON object a text: tokens, ids, offsets")
 
     p = command(

@@ -18,6 +18,7 @@ def run(tmp_path_factory, corpus):
 def complaint(*arguments, **options):
     done = cli(*arguments, check=2, **options)
     assert "Traceback" not in done.stderr
+    assert "usage:" not in done.stderr
     line = done.stderr.strip().splitlines()[-1]
     assert line.startswith("minielectra")
     return line
