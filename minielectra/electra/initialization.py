@@ -18,7 +18,7 @@ Everything stays trainable and the architecture is ELECTRA's, so checkpoints are
 import numpy as np
 
 FASTEST = 2.5  # radians a position: tells direct neighbours apart
-SHARPNESS = 1.5  # of the query: a head gives its neighbour about a third of its attention
+SHARPNESS = 1.5  # of the query: on 16 features a head gives its neighbour about half of its attention (docs/LOG.md)
 FREQUENCIES = 16  # at most; two features each
 
 
