@@ -160,7 +160,19 @@ def bench(a):
 
 # Arguments.
 
-_SETTINGS = ("preset", "corpus", "vocab", "steps", "minutes", "eval_every", "checkpoint_every", "seed", "threads", "device")
+_SETTINGS = (
+    "preset",
+    "corpus",
+    "vocab",
+    "steps",
+    "minutes",
+    "eval_every",
+    "checkpoint_every",
+    "seed",
+    "threads",
+    "device",
+    "init",
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -187,13 +199,15 @@ def build_parser():
     p = command(
         "train", train, "pre-train a generator and a discriminator", "",
         "--corpus books/*.txt --minutes 30 --out runs/books", "--preset small --vocab vocab.txt --corpus prepared --steps 20000",
-        "--resume runs/books",
+        "--resume runs/books", "--init exported --corpus law/ --out runs/law --set learning_rate=5e-4",
     )  # fmt: skip
     p.add_argument("--resume", metavar="RUN", help="continue this run with its own settings")
     p.add_argument("--out", metavar="DIR", help="folder of the run (default: runs/<preset>-<date>)")
     p.add_argument("--corpus", nargs="+", metavar="PATH", help="UTF-8 text files, folders, globs, .gz, or one prepared folder; "
                    "blank lines separate documents (default: English prose from this installation's own documentation)")  # fmt: skip
     p.add_argument("--vocab", metavar="FILE", help="a WordPiece vocab.txt to use (default: learn one)")
+    p.add_argument("--init", metavar="DIR", help="begin with the weights, sizes and vocabulary of DIR/generator and DIR/discriminator, "
+                   "as `export` writes them")  # fmt: skip
     length = p.add_mutually_exclusive_group()
     length.add_argument("--steps", type=_positive(int), help="number of updates")
     length.add_argument("--minutes", type=_positive(float), help=f"length of the whole run; default {DEFAULT_MINUTES}")

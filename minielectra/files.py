@@ -12,7 +12,7 @@ def read_json(path, missing):
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(missing) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: holds no JSON object")
@@ -23,7 +23,7 @@ def write_text(path, text):
     """Replace the file `path` (a Path) by `text` in one go: written beside, then renamed."""
     beside = path.with_name(path.name + ".partial")
     try:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8", newline="\n")
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from minielectra.backend import to_host
 from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.electra.models import ElectraForPreTraining
 from minielectra.electra.pretraining import ElectraPretraining
+from minielectra.electra.towers import save_towers
 from minielectra.errors import InputError
 from minielectra.functional.losses import sigmoid
 from minielectra.training import run_folder
@@ -41,7 +42,10 @@ def load_discriminator(source):
         if model.discriminator is None:
             raise InputError(f"{source}: was trained with --objective mlm and has no discriminator")
         return model.discriminator, tokenizer
-    return ElectraForPreTraining.from_pretrained(source), WordPieceTokenizer.from_pretrained(source)
+    model, tokenizer = ElectraForPreTraining.from_pretrained(source), WordPieceTokenizer.from_pretrained(source)
+    if len(tokenizer) > model.config.vocab_size:
+        raise InputError(f"{source}: the vocabulary has {len(tokenizer)} pieces, the model only {model.config.vocab_size}")
+    return model, tokenizer
 
 
 def detect(model, tokenizer, text):
@@ -117,10 +121,4 @@ def score_at_checkpoints(run, sentence):
 def export(run, directory):
     """Write a run's towers as Hugging Face directories: `discriminator` and `generator` under `directory` -> their paths."""
     model, tokenizer = load_pretraining(run)
-    towers = {"discriminator": model.discriminator, "generator": model.generator}
-    written = []
-    for name, tower in towers.items():
-        if tower is not None:
-            tower.save_pretrained(Path(directory) / name, tokenizer)
-            written.append(Path(directory) / name)
-    return written
+    return save_towers(model, directory, tokenizer)

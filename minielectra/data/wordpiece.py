@@ -18,6 +18,7 @@ import numpy as np
 
 from minielectra.data.normalisation import Normaliser, split_on_spaces
 from minielectra.errors import InputError
+from minielectra.files import read_json, write_text
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _SPECIAL_PATTERN = re.compile("|".join(map(re.escape, SPECIAL_TOKENS)))
@@ -96,16 +97,34 @@ class WordPieceTokenizer:
 
     @classmethod
     def from_pretrained(cls, directory: str | PathLike) -> "WordPieceTokenizer":
-        """Read ``vocab.txt`` of a checkpoint folder, and ``do_lower_case`` of its ``tokenizer_config.json`` if there is one."""
+        """Read a model directory's tokenizer: ``vocab.txt`` with ``do_lower_case`` of ``tokenizer_config.json`` (true where
+        unsaid), or the ``tokenizer.json`` that newer versions of transformers write in its place. Raises InputError."""
         directory = Path(directory)
-        config_path = directory / "tokenizer_config.json"
-        lowercase = True
-        if config_path.is_file():
-            try:
-                lowercase = json.loads(config_path.read_text(encoding="utf-8")).get("do_lower_case", True)
-            except (OSError, ValueError, AttributeError) as error:
-                raise InputError(f"{config_path}: not a readable JSON object ({error}); repair or remove it") from None
-        return cls.from_file(directory / "vocab.txt", lowercase)
+        vocab, whole, config = (directory / name for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json"))
+        if whole.is_file() and not vocab.exists():
+            return cls._from_tokenizer_json(whole)
+        lowercase = read_json(config, "").get("do_lower_case", True) if config.is_file() else True
+        return cls.from_file(vocab, lowercase)
+
+    @classmethod
+    def _from_tokenizer_json(cls, path: Path) -> "WordPieceTokenizer":
+        content = read_json(path, f"{path}: missing")
+        parts = [content.get(name) for name in ("model", "normalizer")]
+        model, normalizer = (part if isinstance(part, dict) else {} for part in parts)
+        vocab = model.get("vocab")
+        if (
+            not isinstance(vocab, dict)
+            or model.get("continuing_subword_prefix") != "##"
+            or normalizer.get("type") != "BertNormalizer"
+        ):
+            raise InputError(f"{path}: not a WordPiece tokenizer as BERT's; give the directory a vocab.txt")
+        lowercase = normalizer.get("lowercase", True)
+        if normalizer.get("strip_accents") not in (None, lowercase) or not normalizer.get("handle_chinese_chars", True):
+            raise InputError(f"{path}: its normalizer keeps accents or Chinese words together, which this tokenizer does not")
+        pieces = {i: piece for piece, i in vocab.items() if isinstance(i, int)}
+        if sorted(pieces) != list(range(len(vocab))):
+            raise InputError(f"{path}: the ids of its {len(vocab)} pieces are not 0 … {len(vocab) - 1}, each once")
+        return cls([pieces[i] for i in range(len(pieces))], lowercase, source=path)
 
     @classmethod
     def train(cls, lines: Iterable[str], vocab_size: int, lowercase: bool = True, **options) -> "WordPieceTokenizer":
@@ -119,9 +138,9 @@ class WordPieceTokenizer:
         path = Path(path)
         if path.is_dir():
             config = {"do_lower_case": self.lowercase, "tokenizer_class": "ElectraTokenizer"}
-            (path / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            write_text(path / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
             path = path / "vocab.txt"
-        path.write_text("".join(piece + "\n" for piece in self.vocab), encoding="utf-8", newline="\n")
+        write_text(path, "".join(piece + "\n" for piece in self.vocab))
 
     def __len__(self) -> int:
         return len(self.vocab)

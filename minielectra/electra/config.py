@@ -27,6 +27,7 @@ class ElectraConfig:
     pad_token_id: int = 0
 
     def __post_init__(self):
+        _check_types(self)
         for name in ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
                      "intermediate_size", "max_position_embeddings", "type_vocab_size"):  # fmt: skip
             if getattr(self, name) < 1:
@@ -39,6 +40,11 @@ class ElectraConfig:
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise InputError(f"{name} must be at least 0 and less than 1, got {getattr(self, name)}")
+        for name in ("initializer_range", "layer_norm_eps"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise InputError(f"{name} must be at least 0 and less than 1, got {getattr(self, name)}")
+        if not 0 <= self.pad_token_id < self.vocab_size:
+            raise InputError(f"pad_token_id {self.pad_token_id} is not in the vocabulary of {self.vocab_size}")
         if self.hidden_act not in ("gelu", "gelu_new", "gelu_pytorch_tanh"):
             raise InputError(f"hidden_act {self.hidden_act!r} is not known: choose gelu, gelu_new or gelu_pytorch_tanh")
 
@@ -46,10 +52,10 @@ class ElectraConfig:
         """The generator's configuration: hidden size, feed-forward size and heads times `width`, layers times `depth`
         (paper, section 3.2). Embedding sizes stay: the tables are shared."""
         scaled = {
-            "hidden_size": int(self.hidden_size * width),
-            "intermediate_size": int(self.intermediate_size * width),
-            "num_attention_heads": max(1, int(self.num_attention_heads * width)),
-            "num_hidden_layers": max(1, int(self.num_hidden_layers * depth)),
+            "hidden_size": int(self.hidden_size * width + 1e-9),  # a width of 1/3 is a little less
+            "intermediate_size": int(self.intermediate_size * width + 1e-9),
+            "num_attention_heads": max(1, int(self.num_attention_heads * width + 1e-9)),
+            "num_hidden_layers": max(1, int(self.num_hidden_layers * depth + 1e-9)),
         }
         return dataclasses.replace(self, **scaled)
 
@@ -85,6 +91,7 @@ class PretrainingConfig:
     shards: int = 2  # pieces a batch is cut into, each run by one thread; part of the result's last bits
 
     def __post_init__(self):
+        _check_types(self)
         if self.objective not in ("electra", "mlm"):
             raise InputError(f"objective {self.objective!r} is not known: choose electra or mlm")
         if self.initialization not in ("official", "local_attention"):
@@ -134,6 +141,16 @@ PRESETS = {
         {"batch_size": 2048, "seq_length": 512, "learning_rate": 2e-4, "mask_fraction": 0.25},
     ),
 }  # fmt: skip
+
+
+def _check_types(config):
+    """Values come from files and command lines: a wrong type is a clear error here, not a strange one later."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        wanted = (int, float) if field.type is float else field.type
+        if not isinstance(value, wanted) or (isinstance(value, bool) and field.type is not bool):
+            raise InputError(f"{field.name} must be of type {field.type.__name__}, got {value!r:.60}")
+
 
 _FIELDS = {kind: {f.name: f for f in dataclasses.fields(kind)} for kind in (ElectraConfig, PretrainingConfig)}
 

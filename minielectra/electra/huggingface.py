@@ -2,35 +2,44 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
+import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from minielectra.electra.config import ElectraConfig
 from minielectra.errors import InputError
-from minielectra.files import read_json
+from minielectra.files import read_json, write_text
+from minielectra.nn.parameters import misfits
+from minielectra.weights import find_arrays
 
 TIED = "generator_lm_head.weight"  # the word table again, in files that spell it out
-IGNORED_SUFFIX = "embeddings.position_ids"  # a constant that older versions wrote
+CONSTANT = "embeddings.position_ids"  # 0, 1, 2, …, which older versions wrote
+UNSUPPORTED = ("is_decoder", "add_cross_attention")  # would change what is computed
 
 
 def save_pretrained(model, directory, tokenizer=None):
-    """Write an `Electra` model (its own tower only) and, where given, its tokenizer. Existing files are replaced.
+    """Write an `Electra` model (its own tower only) and, where given, its tokenizer. Existing files are replaced, each in one go.
 
     Raises InputError where the directory cannot be written.
     """
     directory = Path(directory)
-    arrays = standalone_state(model)
     config = {"architectures": [type(model).__name__], "model_type": "electra", **dataclasses.asdict(model.config)}
+    weights = directory / "model.safetensors"
+    beside = weights.with_name(weights.name + ".partial")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, directory / "model.safetensors", metadata={"format": "pt"})  # as transformers insists
-        (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        save_file(standalone_state(model), beside, metadata={"format": "pt"})  # as transformers insists
+        os.replace(beside, weights)
+        write_text(directory / "config.json", json.dumps(config, indent=2) + "\n")
         if tokenizer is not None:
             tokenizer.save(directory)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{directory}: cannot be written ({error})") from None
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def standalone_state(model):
@@ -41,28 +50,24 @@ def standalone_state(model):
 
 
 def from_pretrained(cls, directory):
-    """Read a model of class `cls` from a directory in this layout; float32.
+    """Read a model of class `cls` from a directory in this layout, whole or in shards; whatever the file's precision, float32.
 
-    Raises InputError, in one line, where a file is missing or damaged or the weights do not fit the configuration.
+    Raises InputError, in one line, where a file is missing or damaged or the weights do not fit the configuration: shapes are
+    compared before anything is allocated.
     """
     directory = Path(directory)
-    model = cls(load_config(directory))
-    path = directory / "model.safetensors"
-    if not path.exists():
-        pickled = (directory / "pytorch_model.bin").exists()
-        hint = (
-            "pytorch_model.bin is a pickle, which can run code: open it in transformers and save_pretrained it" if pickled else ""
-        )
-        raise InputError(f"{path}: missing. {hint or 'Is this an ELECTRA directory?'}")
-    try:
-        arrays = load_file(path)
-    except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: truncated or not safetensors ({error})") from None
-    arrays = {name: array for name, array in arrays.items() if name != TIED and not name.endswith(IGNORED_SUFFIX)}
-    try:
-        model.parameters.load_state(arrays)
-    except ValueError as error:
-        raise InputError(f"{path}: does not hold an {cls.__name__} of config.json's sizes ({error})") from None
+    config = load_config(directory)
+    arrays = {name: array for name, array in find_arrays(directory).items() if not name.endswith(CONSTANT)}
+    tied = arrays.pop(TIED, None)
+    where = f"{directory}: does not hold an {cls.__name__} of config.json's sizes"
+    if config.num_hidden_layers > len(arrays):
+        raise InputError(f"{where} ({config.num_hidden_layers} layers, but only {len(arrays)} arrays)")
+    if problems := misfits(cls.shapes(config), {name: array.shape for name, array in arrays.items()}):
+        raise InputError(f"{where} ({problems})")
+    model = cls(config)
+    model.parameters.load_state({name: array.read() for name, array in arrays.items()})
+    if tied is not None and not np.array_equal(tied.read(), model.embeddings.word.value):
+        raise InputError(f"{directory}: {TIED} differs from the word table; the two are one matrix here")
     return model
 
 
@@ -71,11 +76,18 @@ def load_config(directory):
     path = Path(directory) / "config.json"
     config = read_json(path, f"{directory}: neither a run (run.json) nor a model directory (config.json)")
     if config.get("model_type", "electra") != "electra":
-        raise InputError(f"{path}: not the configuration of an ELECTRA model")
+        raise InputError(f"{path}: model_type is {config['model_type']!r}, expected 'electra'")
     if config.get("position_embedding_type", "absolute") != "absolute":
         raise InputError(f"{path}: position_embedding_type {config['position_embedding_type']!r} is not known; only absolute is")
+    if config.get("tie_word_embeddings", True) is not True:
+        raise InputError(
+            f"{path}: tie_word_embeddings is {config['tie_word_embeddings']!r}; the output matrix is the word table here"
+        )
+    for name in UNSUPPORTED:
+        if config.get(name):
+            raise InputError(f"{path}: {name} is set, but this is an encoder only")
     known = {field.name for field in dataclasses.fields(ElectraConfig)}
     try:
-        return ElectraConfig(**{name: value for name, value in config.items() if name in known})
-    except (TypeError, InputError) as error:
+        return ElectraConfig(**{name: value for name, value in config.items() if name in known and value is not None})
+    except InputError as error:
         raise InputError(f"{path}: {error}") from None

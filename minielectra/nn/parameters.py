@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minielectra.backend import to_host
+from minielectra.weights import shown
 
 
 class Parameter(NamedTuple):
@@ -81,18 +82,23 @@ class Parameters:
 
     def load_state(self, arrays):
         """Copy {name: array} into the buffer. Raises ValueError naming every missing, unexpected or misshapen key."""
-        problems = [f"missing {name}" for name in self.shapes if name not in arrays]
-        problems += [f"unexpected {name}" for name in arrays if name not in self.shapes]
-        problems += [
-            f"{name} has shape {list(array.shape)}, expected {list(self.shapes[name])}"
-            for name, array in arrays.items()
-            if name in self.shapes and tuple(array.shape) != self.shapes[name]
-        ]
-        if problems:
-            more = f" (and {len(problems) - 4} more)" if len(problems) > 4 else ""
-            raise ValueError("; ".join(problems[:4]) + more)
+        if problems := misfits(self.shapes, {name: array.shape for name, array in arrays.items()}):
+            raise ValueError(problems)
         for name, array in arrays.items():
             self[name].value[...] = self.xp.asarray(array, dtype=self.flat.dtype)
 
     def _views(self, start, stop, shape):
         return Parameter(self.flat[start:stop].reshape(shape), self.grad[start:stop].reshape(shape))
+
+
+def misfits(expected, found):
+    """What is wrong with arrays of the shapes `found` where those of `expected` are wanted, both {name: shape} -> str, or ""."""
+    problems = [f"missing {name}" for name in expected if name not in found]
+    problems += [f"unexpected {shown(name)}" for name in found if name not in expected]
+    problems += [
+        f"{name} has shape {list(shape)}, expected {list(expected[name])}"
+        for name, shape in found.items()
+        if name in expected and tuple(shape) != tuple(expected[name])
+    ]
+    more = f" (and {len(problems) - 4} more)" if len(problems) > 4 else ""
+    return "; ".join(problems[:4]) + more

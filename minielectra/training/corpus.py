@@ -12,12 +12,12 @@ from minielectra.errors import InputError
 
 
 def open_dataset(folder, settings):
-    """settings: `corpus` (None for the default one, or a list of paths), `vocab` (None, or a vocab.txt), `preset`, `overrides`,
-    `seed`. -> Dataset."""
+    """settings: `corpus` (None for the default one, or a list of paths), `vocab` (None, a vocab.txt or a model's directory),
+    `preset`, `overrides`, `seed`. -> Dataset."""
     corpus, vocab = settings["corpus"], settings["vocab"]
     if corpus and len(corpus) == 1 and (Path(corpus[0]) / "dataset.json").is_file():
         dataset = Dataset.open(corpus[0])
-        if vocab and WordPieceTokenizer.from_file(vocab).vocab != dataset.tokenizer.vocab:
+        if vocab and read_tokenizer(vocab).vocab != dataset.tokenizer.vocab:
             raise InputError(
                 f"{corpus[0]}: was prepared with another vocabulary than {vocab}; leave --vocab out, or prepare again"
             )
@@ -28,5 +28,10 @@ def open_dataset(folder, settings):
     for leftover in data.parent.glob(f".{data.name}.*"):  # of a process that was killed while preparing
         shutil.rmtree(leftover, ignore_errors=True)
     config, _ = configure(settings["preset"], settings["overrides"])
-    tokenizer = WordPieceTokenizer.from_file(vocab) if vocab else config.vocab_size
+    tokenizer = read_tokenizer(vocab) if vocab else config.vocab_size
     return prepare(corpus or default_corpus(), data, tokenizer, seed=settings["seed"], progress=True)
+
+
+def read_tokenizer(path):
+    """The tokenizer of a vocab.txt (lower-casing) or of a model's directory."""
+    return WordPieceTokenizer.from_pretrained(path) if Path(path).is_dir() else WordPieceTokenizer.from_file(path)

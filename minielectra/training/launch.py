@@ -6,15 +6,17 @@ from pathlib import Path
 
 from minielectra import backend
 from minielectra.data.corpus import find_corpus_files
-from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.electra.config import configure
+from minielectra.electra.towers import FREE, read_towers
 from minielectra.errors import InputError
 from minielectra.training import run_folder
+from minielectra.training.corpus import read_tokenizer
 from minielectra.training.trainer import Trainer
 
 DEFAULTS = {
     "preset": "tiny", "corpus": None, "vocab": None, "steps": None, "minutes": None, "eval_every": None,
     "checkpoint_every": None, "seed": 0, "threads": None, "device": "cpu",
+    "init": None,
 }  # fmt: skip
 
 
@@ -29,8 +31,10 @@ def launch(given, overrides, out, default_minutes, started=None):
         settings["minutes"] = default_minutes
     configure(settings["preset"], overrides)
     backend.load(settings["device"])
+    if settings["init"]:
+        settings |= _initial(settings)
     if settings["vocab"]:
-        WordPieceTokenizer.from_file(settings["vocab"])
+        read_tokenizer(settings["vocab"])
         settings["vocab"] = str(Path(settings["vocab"]).resolve())
     if settings["corpus"]:
         if not _is_prepared(settings["corpus"]):
@@ -57,6 +61,8 @@ def resume(folder, given, overrides, started=None):
     own = info["settings"]
     if "corpus" in given:
         given = given | {"corpus": [str(Path(path).resolve()) for path in given["corpus"]]}
+    if "init" in given:
+        given = given | {"init": str(Path(given["init"]).resolve())}
     if "vocab" in given:
         given = given | {"vocab": str(Path(given["vocab"]).resolve())}
     known = (
@@ -68,6 +74,23 @@ def resume(folder, given, overrides, started=None):
                 f"{folder}: was begun with {name} {known[name]}, not {value}; resume it as it was, or start a new run"
             )
     return _finish(Trainer(folder, started))
+
+
+def _initial(settings):
+    """The settings that follow from --init: the weights' own sizes and vocabulary, which cannot be chosen again."""
+    source, overrides = settings["init"], settings["overrides"]
+    fields, _, tower = read_towers(source, overrides.get("objective", "electra"))
+    for name, value in overrides.items():
+        if name not in FREE and fields.get(name, value) != value:
+            raise InputError(f"--init {source}: has {name} {fields[name]}, not {value}; leave {name} out")
+    pieces = len(read_tokenizer(tower))
+    if pieces != fields["vocab_size"]:
+        raise InputError(f"{tower}: the vocabulary has {pieces} pieces, the model {fields['vocab_size']}")
+    if settings["vocab"] and read_tokenizer(settings["vocab"]).vocab != read_tokenizer(tower).vocab:
+        raise InputError(f"--init {source}: was trained with another vocabulary than {settings['vocab']}; leave --vocab out")
+    overrides = fields | overrides
+    configure(settings["preset"], overrides)
+    return {"init": str(Path(source).resolve()), "vocab": str(tower), "overrides": overrides}
 
 
 def _is_prepared(corpus):

@@ -20,6 +20,7 @@ from minielectra import backend
 from minielectra.electra.config import configure
 from minielectra.electra.initialization import initialize
 from minielectra.electra.pretraining import ElectraPretraining
+from minielectra.electra.towers import read_towers
 from minielectra.errors import InputError
 from minielectra.files import write_text
 from minielectra.training import run_folder
@@ -58,7 +59,10 @@ class Trainer:
         overrides = s["overrides"] | {"vocab_size": len(dataset.tokenizer)}
         self.config, self.pretraining = configure(s["preset"], overrides)
         model = ElectraPretraining(self.config, self.pretraining, xp=self.xp)
-        initialize(model, s["seed"])
+        if s.get("init") and not list_checkpoints(self.folder):
+            model.parameters.load_state(read_towers(s["init"], self.pretraining.objective)[1])
+        else:
+            initialize(model, s["seed"])
         self.trainee = Trainee(model, s["threads"])
         self.batches = Batches(dataset, self.pretraining, s["seed"])
         count = max(1, EVALUATION_TOKENS // self.pretraining.seq_length)

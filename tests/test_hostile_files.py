@@ -1,0 +1,382 @@
+"""Model directories that somebody damaged or forged: one clear error each, nothing executed, nothing allocated wildly."""
+
+import json
+import os
+import pickle
+import re
+import shutil
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+from properties import given, settings, st
+from test_bad_input import complaint
+
+from minielectra.data.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer
+from minielectra.electra.config import ElectraConfig
+from minielectra.electra.models import ElectraForMaskedLM, ElectraForPreTraining
+from minielectra.errors import InputError
+from minielectra.nn.parameters import Parameters
+
+CONFIG = ElectraConfig(
+    vocab_size=9, embedding_size=6, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=10,
+    max_position_embeddings=12,
+)  # fmt: skip
+WORDS, HEAD = "electra.embeddings.word_embeddings.weight", "discriminator_predictions.dense.weight"
+
+
+def filled(cls=ElectraForPreTraining):
+    model = cls(CONFIG)
+    model.parameters.flat[...] = np.random.default_rng(0).standard_normal(model.parameters.size)
+    return model
+
+
+@pytest.fixture
+def directory(tmp_path):
+    filled().save_pretrained(tmp_path, WordPieceTokenizer([*SPECIAL_TOKENS, "a", "b", "c", "d"]))
+    return tmp_path
+
+
+def read_arrays(directory):
+    """{name: [dtype, shape, bytes]} of model.safetensors."""
+    raw = (directory / "model.safetensors").read_bytes()
+    length = struct.unpack("<Q", raw[:8])[0]
+    header = json.loads(raw[8 : 8 + length])
+    del header["__metadata__"]
+    return {name: [h["dtype"], h["shape"], raw[8 + length :][slice(*h["data_offsets"])]] for name, h in header.items()}
+
+
+def write_arrays(path, arrays, edit_header=lambda header: header):
+    """A safetensors file by hand, so that it can be wrong."""
+    header, at = {}, 0
+    for name, (dtype, shape, data) in arrays.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
+        at += len(data)
+    edited = edit_header(header)
+    text = edited if isinstance(edited, bytes) else json.dumps(edited).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(data for _, _, data in arrays.values()))
+
+
+def refusal(directory, cls=ElectraForPreTraining):
+    """The one line with which a directory is refused; on the way no more memory was taken than a few times the files' size."""
+    size = sum(path.stat().st_size for path in directory.iterdir() if path.is_file())
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError) as caught:
+            cls.from_pretrained(directory)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 30 * size + 2_000_000, f"{peak:,} bytes allocated for {size:,} on disk"
+    line = str(caught.value)
+    assert "\n" not in line and len(line) < 1000
+    return line
+
+
+# The safetensors file.
+
+
+def change(**entry):
+    def edit(header):
+        header[WORDS] |= entry
+        return header
+
+    return edit
+
+
+def rename(new):
+    return lambda header: {new if name == WORDS else name: entry for name, entry in header.items()}
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (change(shape=[2**40, 2**40]), "overflow"),
+        (change(shape=[10**6, 10**6]), "safetensors"),
+        (change(shape=[9, 6, 1]), "safetensors|expected"),
+        (change(shape=[6, 9]), f"{WORDS} has shape .6, 9., expected .9, 6."),
+        (change(shape=[-9, -6]), "safetensors"),
+        (change(shape="many"), "safetensors"),
+        (change(data_offsets=[0, 2**60]), "safetensors"),
+        (change(data_offsets=[8, 0]), "safetensors"),
+        (change(data_offsets=[16, 232]), "safetensors"),  # overlaps the next
+        (change(dtype="F99"), "safetensors"),
+        (rename("../../etc/passwd"), "unexpected ../../etc/passwd"),
+        (rename("a\nb\x1b[31m"), r"unexpected 'a\\nb\\x1b"),
+        (rename("x" * 10**5), "missing electra.embeddings.word"),
+        (lambda header: [header], "safetensors"),
+        (lambda header: b"[" * 10**5, "safetensors"),
+        (lambda header: b'{"a": "\xff"}', "safetensors"),
+        (lambda header: b"", "safetensors"),
+    ],
+)
+def test_forged_header(directory, edit, words):
+    write_arrays(directory / "model.safetensors", read_arrays(directory), edit)
+    line = refusal(directory)
+    assert re.search(words, line), line
+
+
+@pytest.mark.parametrize("length", [0, 1, 2**24 + 1, 2**40, 2**64 - 1])
+def test_header_of_impossible_length(directory, length):
+    path = directory / "model.safetensors"
+    path.write_bytes(struct.pack("<Q", length) + path.read_bytes()[8:])
+    assert "model.safetensors" in refusal(directory)
+
+
+@pytest.mark.parametrize("keep", [0, 7, 8, 100, -1])
+def test_truncated(directory, keep):
+    path = directory / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    assert "model.safetensors: truncated or not safetensors" in refusal(directory)
+
+
+@pytest.mark.parametrize("dtype", ["I32", "U32"])
+def test_wrong_dtype(directory, dtype):
+    arrays = read_arrays(directory)
+    arrays[HEAD][0] = dtype
+    write_arrays(directory / "model.safetensors", arrays)
+    assert f"{HEAD} has dtype {dtype}, expected one of F64, F32, F16, BF16" in refusal(directory)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_numbers(directory, value):
+    arrays = read_arrays(directory)
+    arrays[HEAD][2] = arrays[HEAD][2][:-4] + np.float32(value).tobytes()
+    write_arrays(directory / "model.safetensors", arrays)
+    assert f"{HEAD} holds NaN or infinite values" in refusal(directory)
+
+
+def test_a_double_that_float32_cannot_hold(directory):
+    arrays = read_arrays(directory)
+    arrays[HEAD] = ["F64", [8, 8], np.full((8, 8), 1e300).tobytes()]
+    write_arrays(directory / "model.safetensors", arrays)
+    assert f"{HEAD} holds NaN or infinite values" in refusal(directory)
+
+
+def test_missing_and_unexpected(directory):
+    arrays = read_arrays(directory)
+    arrays["classifier.bias"] = arrays.pop(HEAD)
+    write_arrays(directory / "model.safetensors", arrays)
+    line = refusal(directory)
+    assert f"missing {HEAD}" in line and "unexpected classifier.bias" in line
+
+
+def test_the_other_tower(directory):
+    line = refusal(directory, ElectraForMaskedLM)
+    assert "does not hold an ElectraForMaskedLM" in line and "missing generator_predictions.dense.weight" in line
+
+
+def test_an_output_matrix_that_is_not_the_word_table(tmp_path):
+    filled(ElectraForMaskedLM).save_pretrained(tmp_path)
+    arrays = read_arrays(tmp_path)
+    arrays["generator_lm_head.weight"] = list(arrays[WORDS])
+    write_arrays(tmp_path / "model.safetensors", arrays)
+    ElectraForMaskedLM.from_pretrained(tmp_path)  # the same matrix spelled out is welcome
+    arrays["generator_lm_head.weight"][2] = bytes(len(arrays[WORDS][2]))
+    write_arrays(tmp_path / "model.safetensors", arrays)
+    assert "generator_lm_head.weight differs from the word table" in refusal(tmp_path, ElectraForMaskedLM)
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_any_damage_is_refused_or_harmless(tmp_path_factory, data):
+    """Bytes overwritten, cut out, put in, anywhere in any file: a model of finite weights, or one line."""
+    directory = tmp_path_factory.mktemp("damaged")
+    filled().save_pretrained(directory)
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = directory / data.draw(st.sampled_from(["model.safetensors", "config.json"]))
+        raw = bytearray(path.read_bytes())
+        # most of a file is weights: half of the damage goes to its first bytes
+        at = data.draw(st.one_of(st.integers(0, min(700, len(raw))), st.integers(0, len(raw))))
+        raw[at : at + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=9))
+        path.write_bytes(raw)
+    try:
+        model = ElectraForPreTraining.from_pretrained(directory)
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:
+        assert np.isfinite(model.parameters.flat).all()
+    shutil.rmtree(directory)
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_as_weights(tmp_path_factory, content):
+    directory = tmp_path_factory.mktemp("noise")
+    filled().save_pretrained(directory)
+    (directory / "model.safetensors").write_bytes(content)
+    with pytest.raises(InputError):
+        ElectraForPreTraining.from_pretrained(directory)
+    shutil.rmtree(directory)
+
+
+# Pickles, pipes, shards.
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])
+def test_a_pickle_is_refused_and_not_run(directory, monkeypatch, name):
+    monkeypatch.chdir(directory)
+    (directory / "model.safetensors").unlink()
+    (directory / name).write_bytes(pickle.dumps(Bomb()))
+    line = refusal(directory)
+    assert not (directory / "executed").exists()
+    assert ("save_pretrained" in line) == (name == "pytorch_model.bin")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_not_waited_for(directory):
+    (directory / "model.safetensors").unlink()
+    os.mkfifo(directory / "model.safetensors")
+    assert "not a file" in refusal(directory)
+
+
+@pytest.fixture
+def sharded(directory):
+    """The directory with its weights in two files."""
+    arrays = read_arrays(directory)
+    (directory / "model.safetensors").unlink()
+    names = list(arrays)
+    files = {name: f"model-0000{1 + (i >= 9)}-of-00002.safetensors" for i, name in enumerate(names)}
+    for file in set(files.values()):
+        write_arrays(directory / file, {name: arrays[name] for name in names if files[name] == file})
+    write_index(directory, files)
+    return directory, files
+
+
+def write_index(directory, files):
+    (directory / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}))
+
+
+def test_shards(sharded):
+    assert np.array_equal(ElectraForPreTraining.from_pretrained(sharded[0]).parameters.flat, filled().parameters.flat)
+
+
+@pytest.mark.parametrize(
+    "file", ["../model.safetensors", "/etc/passwd", "a/b.safetensors", "..", "", "x.bin", "a\\b.safetensors", "nul\0.safetensors"]
+)
+def test_a_shard_elsewhere(sharded, file):
+    directory, files = sharded
+    (directory.parent / "model.safetensors").write_bytes(b"")
+    write_index(directory, files | {HEAD: file})
+    line = refusal(directory)
+    assert "not the plain name" in line or "not a file" in line
+
+
+@pytest.mark.parametrize(
+    ("weight_map", "words"),
+    [
+        (None, "no weight_map"),
+        ([1, 2], "no weight_map"),
+        ({HEAD: 3}, "no weight_map"),
+        ({}, "only 0 arrays"),
+        ({HEAD: "gone.safetensors"}, "not a file"),
+        ({HEAD: "model-00001-of-00002.safetensors"}, "places elsewhere or does not know"),
+    ],
+)
+def test_forged_index(sharded, weight_map, words):
+    write_index(sharded[0], weight_map)
+    assert words in refusal(sharded[0])
+
+
+def test_an_array_that_the_index_only_promises(sharded):
+    directory, files = sharded
+    write_index(directory, files | {"more": files[HEAD]})
+    assert "more is missing, though" in refusal(directory)
+
+
+# The configuration.
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"hidden_act": "relu"}, "hidden_act 'relu' is not known"),
+        ({"hidden_act": ["gelu"]}, "hidden_act must be of type str"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key' is not known"),
+        ({"model_type": "bert"}, "model_type is 'bert', expected 'electra'"),
+        ({"tie_word_embeddings": False}, "tie_word_embeddings"),
+        ({"is_decoder": True}, "is_decoder"),
+        ({"vocab_size": 10**15}, "expected .1000000000000000, 6."),
+        ({"vocab_size": 10**400}, "word_embeddings.weight has shape .9, 6."),
+        ({"vocab_size": "9"}, "vocab_size must be of type int"),
+        ({"vocab_size": True}, "vocab_size must be of type int"),
+        ({"vocab_size": 9.0}, "vocab_size must be of type int"),
+        ({"num_hidden_layers": 10**12}, "1000000000000 layers, but only"),
+        ({"num_hidden_layers": 2}, "missing electra.encoder.layer.1"),
+        ({"hidden_size": 16}, "discriminator_predictions.dense.weight has shape|embeddings_project"),
+        ({"hidden_size": -8}, "at least 1"),
+        ({"num_attention_heads": 3}, "divisible"),
+        ({"layer_norm_eps": float("nan")}, "layer_norm_eps"),
+        ({"pad_token_id": 9}, "pad_token_id"),
+    ],
+)
+def test_forged_configuration(directory, fields, words):
+    path = directory / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+    line = refusal(directory)
+    assert re.search(words, line), line
+
+
+@pytest.mark.parametrize("content", [b"", b"[" * 10**5, b"{" * 10, b"\xff\xfe", b"[]", b'{"vocab_size": 1' + b"0" * 5000 + b"}"])
+def test_a_configuration_that_is_not_json(directory, content):
+    (directory / "config.json").write_bytes(content)
+    assert "config.json" in refusal(directory)
+
+
+# The tokenizer, and the command line.
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({}, "not a WordPiece tokenizer"),
+        ({"model": 3}, "not a WordPiece tokenizer"),
+        ({"vocab": {"a": 0, "b": 2}}, "are not 0 … 1"),
+        ({"vocab": {"a": 0, "b": "1"}}, "are not 0 … 1"),
+        ({"vocab": {"a": 0}, "normalizer": {"type": "BertNormalizer", "strip_accents": False}}, "accents"),
+    ],
+)
+def test_forged_tokenizer(tmp_path, content, words):
+    model = {"continuing_subword_prefix": "##", "vocab": content.get("vocab")}
+    forged = {"model": content.get("model", model), "normalizer": content.get("normalizer", {"type": "BertNormalizer"})}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(forged))
+    with pytest.raises(InputError, match=words):
+        WordPieceTokenizer.from_pretrained(tmp_path)
+
+
+def test_one_line_on_the_command_line(directory):
+    (directory / "model.safetensors").write_bytes(bytes(20))
+    assert "model.safetensors" in complaint("detect", directory, "a")
+
+
+def test_a_vocabulary_larger_than_the_model(directory):
+    with open(directory / "vocab.txt", "a") as file:
+        file.write("e\n")
+    assert "has 10 pieces, the model only 9" in complaint("detect", directory, "e")
+
+
+def test_saving_is_all_or_nothing(directory, monkeypatch):
+    from minielectra.electra import huggingface
+
+    before = (directory / "model.safetensors").read_bytes()
+
+    def full(arrays, path, metadata):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(huggingface, "save_file", full)
+    with pytest.raises(InputError, match="No space left"):
+        filled().save_pretrained(directory)
+    assert (directory / "model.safetensors").read_bytes() == before
+    assert not list(directory.glob("*.partial"))
+
+
+def test_state_names_key_expected_and_found():
+    with pytest.raises(ValueError, match=r"missing b; unexpected c; a has shape \[3\], expected \[2\]"):
+        Parameters({"a": (2,), "b": (1,)}).load_state({"a": np.zeros(3), "c": np.zeros(1)})

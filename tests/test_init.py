@@ -1,0 +1,97 @@
+"""`train --init DIR`: a new run that begins with exported weights."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import cli, train
+from test_bad_input import complaint
+
+from minielectra.inference import export, load_pretraining
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, corpus):
+    folder = tmp_path_factory.mktemp("init")
+    train(folder / "run", corpus, "--steps", "6")
+    export(folder / "run", folder / "exported")
+    return folder / "exported"
+
+
+def first_checkpoint(run):
+    return load_pretraining(run, sorted((run / "checkpoints").iterdir())[0])[0]
+
+
+def test_a_run_begins_where_the_exported_one_ended(exported, corpus, tmp_path):
+    """At a learning rate of nearly nothing, one step leaves the weights as they were."""
+    cli("train", "--out", tmp_path / "run", "--corpus", corpus, "--steps", "1", "--init", exported, "--seq-length", "24",
+        "--set", "learning_rate=1e-12")  # fmt: skip
+    before, _ = load_pretraining(exported.parent / "run")
+    after = first_checkpoint(tmp_path / "run")
+    np.testing.assert_allclose(after.parameters.flat, before.parameters.flat, rtol=0, atol=1e-8)
+    assert after.config == before.config
+    assert (tmp_path / "run" / "vocab.txt").read_bytes() == (exported / "discriminator" / "vocab.txt").read_bytes()
+
+
+def test_resuming_does_not_begin_again(exported, corpus, tmp_path):
+    options = ("--corpus", corpus, "--steps", "6", "--checkpoint-every", "3", "--init", exported, "--seq-length", "24")
+    for name in ("whole", "cut"):
+        cli("train", "--out", tmp_path / name, *options)
+    shutil.rmtree(tmp_path / "cut" / "checkpoints" / "step-00000006")
+    cli("train", "--resume", tmp_path / "cut", "--init", exported)
+    a, b = (load_pretraining(tmp_path / name)[0].parameters.flat for name in ("whole", "cut"))
+    assert np.array_equal(a, b)
+
+
+def test_masked_language_model(exported, corpus, tmp_path):
+    out = tmp_path / "run"
+    cli("train", "--out", out, "--corpus", corpus, "--steps", "2", "--init", exported, "--seq-length", "24", "--objective", "mlm")
+    assert first_checkpoint(out).config.hidden_size == 12  # the generator's
+
+
+def edit(path, **fields):
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def without_discriminator(folder):
+    shutil.rmtree(folder / "discriminator")
+
+
+def another_embedding(folder):
+    from minielectra import ElectraForMaskedLM
+
+    model = ElectraForMaskedLM.from_pretrained(folder / "generator")
+    model.parameters["electra.embeddings.word_embeddings.weight"].value[7] += 1
+    model.save_pretrained(folder / "generator")
+
+
+def another_generator(folder):
+    edit(folder / "generator" / "config.json", num_attention_heads=2)
+
+
+def another_vocabulary(folder):
+    with open(folder / "discriminator" / "vocab.txt", "a") as file:
+        file.write("onemore\n")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (without_discriminator, "no discriminator"),
+        (another_embedding, "word_embeddings.weight differs"),
+        (another_generator, "num_attention_heads is 2, expected 1"),
+        (another_vocabulary, "the vocabulary has"),
+    ],
+)
+def test_folders_that_are_no_pair(exported, corpus, tmp_path, damage, words):
+    copy = tmp_path / "copy"
+    shutil.copytree(exported, copy)
+    damage(copy)
+    line = complaint("train", "--out", tmp_path / "out", "--corpus", corpus, "--steps", "2", "--init", copy)
+    assert words in line and not (tmp_path / "out").exists()
+
+
+def test_sizes_cannot_be_chosen_again(exported, corpus, tmp_path):
+    options = ("--corpus", corpus, "--steps", "2", "--init", exported, "--set", "hidden_size=32")
+    assert "has hidden_size 24, not 32" in complaint("train", "--out", tmp_path / "out", *options)
