@@ -7,6 +7,7 @@ CuPy is imported in this module only, and only when a GPU is asked for. All othe
 import ctypes
 import math
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -86,14 +87,16 @@ def scatter_add(table, index, rows):
         xp.add.at(table, index, rows)
 
 
-def erf(x, out):
-    """The error function of x [K], written to `out`: CuPy's own, or `math.erf` element by element (exact, slow, for checks)."""
+def erf(x, out=None):
+    """The error function of x [...], written to `out` where given: CuPy's own, or `math.erf` element by element (exact, slow)."""
     xp = array_module(x)
+    out = xp.empty_like(x) if out is None else out
     if hasattr(xp, "cuda"):
         from cupyx.scipy.special import erf as device_erf
 
         return device_erf(x, out=out)
-    out[...] = to_device(np.array([math.erf(value) for value in to_host(x).tolist()], dtype=x.dtype), xp)
+    values = [math.erf(value) for value in to_host(x).reshape(-1).tolist()]
+    out[...] = to_device(np.array(values, dtype=x.dtype).reshape(x.shape), xp)
     return out
 
 
@@ -125,8 +128,8 @@ class RandomStream:
         count = int(np.prod(shape))
         if hasattr(self.xp, "cuda"):
             return (self._generator.integers(0, 65536, size=shape, dtype=self.xp.uint16)) < limit
-        mask = np.frombuffer(self._generator.bytes(2 * count), np.uint16).reshape(shape) < limit
-        return to_device(mask, self.xp)
+        words = self._generator.bit_generator.random_raw((count + 3) // 4)  # four numbers of 16 bits in each
+        return to_device((words.view(np.uint16)[:count] < limit).reshape(shape), self.xp)
 
 
 def keep_probability(drop):
@@ -135,35 +138,71 @@ def keep_probability(drop):
 
 
 class Workspace:
-    """Hands out reusable arrays: the n-th request of a step gets the n-th array, as long as shape and dtype agree.
+    """Memory that is used again and again: `empty` hands out pieces of one block, one after the other.
 
-    A training step asks for the same arrays in the same order every time, so after the first step nothing is allocated. Arrays
-    are handed out uninitialised and stay valid until `reset`, which makes all of them free again.
+    A training step asks for the same arrays in the same order every time, so after the first step nothing is allocated. Arrays are
+    handed out uninitialised; they stay valid until `reset` makes all memory free again, or `scratch` what was taken within it.
     """
+
+    ALIGNMENT = 64  # bytes: a cache line
+    REMEMBERED = 20_000  # arrays whose place is known, some 10 MB of Python objects at most
 
     def __init__(self, xp=np):
         self.xp = xp
-        self._arrays = []
-        self._next = 0
+        self._chunks, self._chunk, self._offset = [], 0, 0
+        self._known = {}
 
     def reset(self):
-        """Make every array free to be handed out again."""
-        self._next = 0
+        """Make all memory free again. Where one step needed several chunks, they become one."""
+        if len(self._chunks) > 1:
+            size = self.nbytes
+            self._known, self._chunks = {}, []
+            self._chunks = [self.xp.empty(size, np.uint8)]
+        self._chunk = self._offset = 0
 
     def empty(self, shape, dtype):
-        """An uninitialised array [*shape] of `dtype`, valid until `reset`."""
-        if self._next == len(self._arrays):
-            self._arrays.append(None)
-        array = self._arrays[self._next]
-        if array is None or array.shape != tuple(shape) or array.dtype != dtype:
-            array = self._arrays[self._next] = self.xp.empty(shape, dtype)
-        self._next += 1
+        """An uninitialised array [*shape] of `dtype`."""
+        key = (self._chunk, self._offset, shape, dtype)
+        known = self._known.get(key)
+        if known is None:
+            known = self._place(shape, dtype)
+            if len(self._known) < self.REMEMBERED:
+                self._known[key] = known
+        array, self._chunk, self._offset = known
         return array
+
+    def mark(self):
+        """Where the free memory begins now: hand it to `release`."""
+        return self._chunk, self._offset
+
+    def release(self, mark):
+        """Make what was handed out since `mark` free again."""
+        self._chunk, self._offset = mark
 
     @property
     def nbytes(self):
         """Bytes held."""
-        return sum(array.nbytes for array in self._arrays if array is not None)
+        return sum(chunk.nbytes for chunk in self._chunks)
+
+    def _place(self, shape, dtype):
+        """-> an array, and the chunk and offset at which the free memory begins after it."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        chunk, offset = self._chunk, self._offset
+        while chunk < len(self._chunks) and offset + size > self._chunks[chunk].nbytes:
+            chunk, offset = chunk + 1, 0
+        if chunk == len(self._chunks):
+            self._chunks.append(self.xp.empty(max(size, 1 << 20, self.nbytes // 2), np.uint8))
+        array = self._chunks[chunk][offset : offset + size].view(dtype).reshape(shape)
+        return array, chunk, offset + -(-size // self.ALIGNMENT) * self.ALIGNMENT
+
+
+@contextmanager
+def scratch(workspace):
+    """Within, what is taken from the workspace is free again at the end; without a workspace (None), nothing happens."""
+    mark = workspace.mark() if workspace is not None else None
+    yield
+    if workspace is not None:
+        workspace.release(mark)
 
 
 def allocator(workspace, like):

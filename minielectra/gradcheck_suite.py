@@ -10,6 +10,11 @@ from minielectra.electra.config import ElectraConfig, PretrainingConfig
 from minielectra.electra.corruption import Batch
 from minielectra.electra.models import ElectraForMaskedLM, ElectraForPreTraining, embedding_shapes
 from minielectra.electra.pretraining import ElectraPretraining
+from minielectra.fast import attention as fast_attention
+from minielectra.fast import gelu as fast_gelu
+from minielectra.fast import layernorm as fast_layernorm
+from minielectra.fast import linear as fast_linear
+from minielectra.fast import losses as fast_losses
 from minielectra.functional import attention, dropout, embedding, gelu, layernorm, linear, losses, softmax
 from minielectra.gradcheck import check_pair
 from minielectra.nn.encoder import Block, Encoder, encoder_shapes, linear_shapes, norm_shapes
@@ -40,12 +45,16 @@ def _operations(random):
         )  # fmt: skip
 
     x, matrix, bias = {"x": normal((2, 5, 3))}, {"weight": normal((4, 3))}, {"bias": normal(4)}
-    yield from check("linear", linear.linear_forward, linear.linear_backward, x, matrix | bias)
-    yield from check("linear, no bias", linear.linear_forward, linear.linear_backward, x, matrix)
+    for name, module in (("linear", linear), ("fast linear", fast_linear)):
+        yield from check(name, module.linear_forward, module.linear_backward, x, matrix | bias)
+        yield from check(f"{name}, no bias", module.linear_forward, module.linear_backward, x, matrix)
     x, affine = {"x": normal((2, 5, 6))}, {"weight": 1.0 + normal(6), "bias": normal(6)}
-    yield from check("layernorm", layernorm.layernorm_forward, layernorm.layernorm_backward, x, affine)
-    yield from check("gelu", gelu.gelu_forward, gelu.gelu_backward, {"x": 2.0 * normal((2, 5, 3))})
-    yield from check("gelu, tanh form", gelu.gelu_tanh_forward, gelu.gelu_backward, {"x": 2.0 * normal((2, 5, 3))})
+    for name, module in (("layernorm", layernorm), ("fast layernorm", fast_layernorm)):
+        yield from check(name, *_kept(module.layernorm_forward, module.layernorm_backward), x, affine)
+    for name, module in (("gelu", gelu), ("fast gelu", fast_gelu)):
+        x = {"x": 2.0 * normal((2, 5, 3))}
+        yield from check(name, *_kept(module.gelu_forward, module.gelu_backward), x)
+        yield from check(f"{name}, tanh form", *_kept(module.gelu_tanh_forward, module.gelu_tanh_backward), x)
     yield from check("softmax", softmax.softmax_forward, softmax.softmax_backward, {"x": normal((2, 3, 4, 5))})
     x, keep = normal((2, 5, 3)), random.random((2, 5, 3)) < 0.7
     yield from check("dropout", partial(dropout.dropout_forward, scale=1 / 0.7), dropout.dropout_backward, {"x": x, "keep": keep})
@@ -59,26 +68,35 @@ def _operations(random):
     qkv = {key: normal((2, 3, 2, 5, 4)) for key in "qkv"}  # [calls, B, N, T, D]
     masks = {"valid": np.arange(5) < np.array([[5, 3, 1], [2, 5, 4]])[:, :, None], "keep": random.random((2, 3, 2, 5, 5)) < 0.8}
 
-    def masked(q, k, v, valid=None, keep=None):
-        mask = None if valid is None else attention.attention_mask(valid, q.dtype)
-        return attention.attention_forward(q, k, v, mask, keep, 1.0 if keep is None else 1 / 0.8)
+    for name, module in (("attention", attention), ("fast attention", fast_attention)):
 
-    yield from check("attention", masked, attention.attention_backward, qkv)
-    yield from check("attention, mask", masked, attention.attention_backward, qkv | {"valid": masks["valid"]})
-    dropped = partial(masked, valid=None)
-    yield from check("attention, dropout", lambda q, k, v, keep: dropped(q, k, v, keep=keep), attention.attention_backward,
-                     qkv | {"keep": masks["keep"]})  # fmt: skip
-    yield from check("attention, mask and dropout", masked, attention.attention_backward, qkv | masks)
+        def masked(q, k, v, valid=None, keep=None, module=module):
+            mask = None if valid is None else attention.attention_mask(valid, q.dtype)
+            return module.attention_forward(q, k, v, mask, keep, 1.0 if keep is None else 1 / 0.8)
+
+        def dropped(q, k, v, keep, masked=masked):
+            return masked(q, k, v, keep=keep)
+
+        yield from check(name, masked, module.attention_backward, qkv)
+        yield from check(f"{name}, mask", masked, module.attention_backward, qkv | {"valid": masks["valid"]})
+        yield from check(f"{name}, dropout", dropped, module.attention_backward, qkv | {"keep": masks["keep"]})
+        yield from check(f"{name}, mask and dropout", masked, module.attention_backward, qkv | masks)
 
     weights, normalizer = random.random(6) + 0.5, 4.3  # some weights are not 1, and one is 0: an unused slot
     weights[2] = 0.0
-    yield from check("cross entropy", lambda x, targets: losses.cross_entropy_forward(x.copy(), targets, weights, normalizer),
-                     lambda dy, cache: losses.cross_entropy_backward(cache, dy),
-                     {"logits": normal((2, 6, 7)), "targets": random.integers(0, 7, (2, 6))})  # fmt: skip
+    for name, module in (("cross entropy", losses), ("fast cross entropy", fast_losses)):
+        yield from check(name, lambda x, y, module=module: module.cross_entropy_forward(x.copy(), y, weights, normalizer),
+                         lambda dy, cache, module=module: module.cross_entropy_backward(cache, dy),
+                         {"logits": normal((2, 6, 7)), "targets": random.integers(0, 7, (2, 6))})  # fmt: skip
     yield from check("binary cross entropy",
                      lambda x, y: losses.binary_cross_entropy_forward(x, y.astype(x.dtype), weights, normalizer),
                      lambda dy, cache: losses.binary_cross_entropy_backward(cache, dy),
                      {"logits": 2.0 * normal((2, 6)), "labels": random.integers(0, 2, (2, 6))})  # fmt: skip
+
+
+def _kept(forward, backward):
+    """A pair that may overwrite its x and its dy, as one that does not."""
+    return (lambda x, *more: forward(x.copy(), *more)), (lambda dy, *more: backward(dy.copy(), *more))
 
 
 def _fill(parameters, random):
@@ -105,8 +123,8 @@ def _check_layer(name, make, shapes, inputs, random, **options):
     layer = make(parameters)
     yield from check_pair(
         name,
-        lambda *x: layer.forward(*x, _run()),
-        lambda dy, cache: layer.backward(dy, cache, _run()),
+        lambda x, *more: layer.forward(x.copy(), *more, _run()),
+        lambda dy, cache: layer.backward(dy.copy(), cache, _run()),
         inputs, *_views(parameters), random, **options,
     )  # fmt: skip
 

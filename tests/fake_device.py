@@ -119,6 +119,9 @@ class FakeArray:
             result.append(part)
         return tuple(result)
 
+    def view(self, dtype):
+        return self._wrap(self._host.view(dtype))
+
     def _wrap(self, host):
         return FakeArray(host, self._device)
 

@@ -1,4 +1,4 @@
-"""Operations against independent references: extreme values, dtypes, workspaces, masks, sampling."""
+"""Operations, plain and fast, against independent references: extreme values, masks, random numbers, sampling."""
 
 import math
 
@@ -6,123 +6,16 @@ import numpy as np
 import pytest
 from properties import given, settings, st
 
-from minielectra.backend import RandomStream, Workspace, keep_probability, scatter_add
+from minielectra.backend import RandomStream, keep_probability, scatter_add
 from minielectra.electra.corruption import sample_categorical
-from minielectra.functional.attention import attention_backward, attention_forward, attention_mask
-from minielectra.functional.dropout import dropout_backward, dropout_forward
-from minielectra.functional.embedding import embeddings_backward, embeddings_forward
-from minielectra.functional.gelu import erf_scaled, gelu_backward, gelu_forward, gelu_tanh_forward
-from minielectra.functional.layernorm import layernorm_backward, layernorm_forward
-from minielectra.functional.linear import linear_backward, linear_forward
-from minielectra.functional.losses import (
-    binary_cross_entropy_backward,
-    binary_cross_entropy_forward,
-    cross_entropy_backward,
-    cross_entropy_forward,
-    sigmoid,
-)
-from minielectra.functional.softmax import softmax_backward, softmax_forward
-
-# --- with a workspace and without; dtypes
-
-
-def linear_case(random, n, ws):
-    x, w, b, dy = random((n, 7)), random((5, 7)), random((5,)), random((n, 5))
-    y, cache = linear_forward(x, w, b, ws)
-    dw, db = random((5, 7)), random((5,))
-    return y, linear_backward(dy, cache, dw, db, ws), dw, db
-
-
-def layernorm_case(random, n, ws):
-    x, w, b, dy = random((n, 7)), random((7,)), random((7,)), random((n, 7))
-    y, cache = layernorm_forward(x, w, b, 1e-12, ws)
-    dw, db = random((7,)), random((7,))
-    return y, layernorm_backward(dy, cache, dw, db, ws), dw, db
-
-
-def gelu_case(random, n, ws, forward=gelu_forward):
-    y, cache = forward(random((n, 7)), ws)
-    return y, gelu_backward(random((n, 7)), cache, ws)
-
-
-def gelu_tanh_case(random, n, ws):
-    return gelu_case(random, n, ws, gelu_tanh_forward)
-
-
-def attention_case(random, n, ws):
-    q, k, v, do = (random((3, 2, n, 5)) for _ in range(4))
-    keep = random((3, 2, n, n)) < 1.0
-    mask = attention_mask(np.arange(n) < np.array([[n], [1], [max(1, n - 1)]]), q.dtype)
-    o, cache = attention_forward(q, k, v, mask, keep, 1.25, ws=ws)
-    return o, *attention_backward(do, cache, ws=ws)
-
-
-def embeddings_case(random, n, ws):
-    ids, segments = np.arange(2 * n).reshape(2, n) % 4, np.arange(2 * n).reshape(2, n) % 2
-    tables = [random((4, 3)), random((n + 2, 3)), random((2, 3))]
-    y, cache = embeddings_forward(ids, segments, *tables, ws)
-    gradients = [random(table.shape) for table in tables]
-    embeddings_backward(random(y.shape), cache, *gradients)
-    return y, *gradients
-
-
-def cross_entropy_case(random, n, ws):
-    loss, cache = cross_entropy_forward(random((n, 7)), np.arange(n) % 7, random((n,)), 3.0)
-    return np.asarray(loss), cross_entropy_backward(cache, 2.0, ws)
-
-
-def bce_case(random, n, ws):
-    loss, cache = binary_cross_entropy_forward(random((n,)), (random((n,)) > 0).astype(np.float32), random((n,)), 3.0)
-    return np.asarray(loss), binary_cross_entropy_backward(cache, 2.0)
-
-
-def softmax_case(random, n, ws):
-    p, cache = softmax_forward(random((2, n, 5)))
-    return p, softmax_backward(random((2, n, 5)), cache)
-
-
-def dropout_case(random, n, ws):
-    y, cache = dropout_forward(random((n, 5)), random((n, 5)) > 0, 1.25)
-    return y, dropout_backward(random((n, 5)), cache)
-
-
-CASES = [linear_case, layernorm_case, gelu_case, gelu_tanh_case, attention_case, embeddings_case, cross_entropy_case, bce_case,
-         softmax_case, dropout_case]  # fmt: skip
-
-
-def numbers(seed):
-    generator = np.random.default_rng(seed)
-    return lambda shape: generator.standard_normal(shape).astype(np.float32)
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
-@pytest.mark.parametrize("rows", [1, 2, 13])
-def test_workspace_changes_no_bit_and_float32_stays(case, rows):
-    ws = Workspace()
-    for other in (rows, rows + 3, rows, rows):  # arrays of other sizes, then the same ones again
-        ws.reset()
-        case(numbers(9), other, ws)
-        for array in ws._arrays:
-            if array is not None and array.dtype.kind == "f":
-                array[...] = np.nan  # whatever is handed out holds rubbish
-    ws.reset()
-    with_workspace, without = case(numbers(4), rows, ws), case(numbers(4), rows, None)
-    assert len(with_workspace) == len(without)
-    for a, b in zip(with_workspace, without, strict=True):
-        assert a.dtype == b.dtype == np.float32
-        assert np.array_equal(a, b) and not np.isnan(a).any()
-
-
-def test_workspace_reuses_its_arrays():
-    ws = Workspace()
-    linear_case(numbers(0), 5, ws)
-    arrays, size = list(ws._arrays), ws.nbytes
-    ws.reset()
-    linear_case(numbers(1), 5, ws)
-    assert all(a is b for a, b in zip(arrays, ws._arrays, strict=True)) and ws.nbytes == size
-    first = ws.empty((2,), np.float32)
-    assert first is not ws.empty((2,), np.float32)  # never the same twice before a reset
-
+from minielectra.fast import attention as fast_attention
+from minielectra.fast import gelu as fast_gelu
+from minielectra.fast import losses as fast_losses
+from minielectra.functional import attention, gelu, losses
+from minielectra.functional.attention import attention_mask
+from minielectra.functional.dropout import dropout_forward
+from minielectra.functional.losses import binary_cross_entropy_backward, binary_cross_entropy_forward, sigmoid
+from minielectra.functional.softmax import softmax_forward
 
 # --- gelu
 
@@ -131,8 +24,8 @@ def test_erf_and_gelu_in_float32():
     tiny = np.logspace(-30, 0, 500)
     x = np.concatenate([np.linspace(-12, 12, 40001), tiny, -tiny, [0.0]]).astype(np.float32)
     exact = np.array([math.erf(value * math.sqrt(0.5)) for value in x.astype(np.float64)])
-    assert np.abs(erf_scaled(x, x * x, np.empty_like(x)) - exact).max() <= 2e-7
-    y, slope = gelu_forward(x)
+    assert np.abs(fast_gelu.erf_scaled(x, x * x, np.empty_like(x)) - exact).max() <= 2e-7
+    y, slope = fast_gelu.gelu_forward(x.copy())
     wide = x.astype(np.float64)
     expected = np.array([value * 0.5 * math.erfc(-value * math.sqrt(0.5)) for value in wide])
     assert (np.abs(y - expected) <= 5e-7 * np.abs(wide)).all()  # left of 0, Φ itself is near 0: relative to x
@@ -144,18 +37,23 @@ def test_erf_and_gelu_in_float32():
 def test_gelu_in_float64_is_exact():
     x = np.linspace(-6, 6, 101)
     expected = np.array([value * 0.5 * (1 + math.erf(value * math.sqrt(0.5))) for value in x])
-    np.testing.assert_allclose(gelu_forward(x)[0], expected, rtol=1e-14, atol=1e-16)
+    for module in (gelu, fast_gelu):
+        np.testing.assert_allclose(module.gelu_forward(x.copy())[0], expected, rtol=1e-14, atol=1e-16)
 
 
-def test_gelu_in_blocks_equals_gelu_at_once(monkeypatch):
-    x = np.random.default_rng(0).standard_normal((37, 11)).astype(np.float32)
-    whole = gelu_forward(x)
-    monkeypatch.setattr("minielectra.functional.gelu.BLOCK", 64)
-    np.testing.assert_allclose(gelu_forward(x), whole, rtol=1e-6, atol=1e-7)
-    assert gelu_forward(x[:0])[0].shape == (0, 11)
+@pytest.mark.parametrize("module", [gelu, fast_gelu])
+def test_gelu_of_extreme_values(module):
+    x = np.array([-3e38, -1e5, -20, 0, 20, 1e5, 3e38], np.float32)
+    with np.errstate(over="ignore"):
+        y, cache = module.gelu_forward(x.copy())
+        slope = module.gelu_backward(np.ones_like(x), cache)
+    np.testing.assert_array_equal(y, np.maximum(x, 0))
+    np.testing.assert_array_equal(slope, [0, 0, 0, 0.5, 1, 1, 1])
 
 
 # --- extreme logits
+
+both_losses = pytest.mark.parametrize("module", [losses, fast_losses])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -167,19 +65,21 @@ def test_softmax_of_extreme_logits(dtype):
     assert p.dtype == dtype
 
 
-def test_cross_entropy_of_extreme_logits():
+@both_losses
+def test_cross_entropy_of_extreme_logits(module):
     logits = np.array([[200.0, -200, 0], [-200, 200, 0], [1e4, 1e4, -1e4]], np.float32)
-    loss, cache = cross_entropy_forward(logits.copy(), np.array([0, 0, 1]), np.ones(3, np.float32), 1.0)
+    loss, cache = module.cross_entropy_forward(logits.copy(), np.array([0, 0, 1]), np.ones(3, np.float32), 1.0)
     assert float(loss) == pytest.approx(0.0 + 400.0 + math.log(2), rel=1e-6)
-    gradient = cross_entropy_backward(cache)
+    gradient = module.cross_entropy_backward(cache)
     np.testing.assert_allclose(gradient, [[0, 0, 0], [-1, 1, 0], [0.5, -0.5, 0]], atol=1e-6)
 
 
-def test_small_losses_keep_their_digits():
+@both_losses
+def test_small_losses_keep_their_digits(module):
     """A likely target: −log p is far smaller than the rounding of p near 1 would leave."""
     for logit in (5.0, 10.0, 20.0):
         x = np.array([[logit, 0.0]], np.float32)
-        loss, _ = cross_entropy_forward(x, np.array([0]), np.ones(1, np.float32), 1.0)
+        loss, _ = module.cross_entropy_forward(x, np.array([0]), np.ones(1, np.float32), 1.0)
         assert float(loss) == pytest.approx(math.log1p(math.exp(-logit)), abs=6e-8)
         loss, _ = binary_cross_entropy_forward(np.float32([logit]), np.float32([1]), np.float32([1]), 1.0)
         assert float(loss) == pytest.approx(math.log1p(math.exp(-logit)), rel=1e-6)
@@ -197,26 +97,30 @@ def test_binary_cross_entropy_of_extreme_logits():
 
 # --- attention's mask
 
+both_attentions = pytest.mark.parametrize("module", [attention, fast_attention])
 
+
+@both_attentions
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_padded_keys_have_exactly_zero_weight(dtype):
+def test_padded_keys_have_exactly_zero_weight(module, dtype):
     random = np.random.default_rng(0)
     q, k, v = (10 * random.standard_normal((2, 3, 6, 4)).astype(dtype) for _ in range(3))
     valid = np.arange(6) < np.array([[4], [1]])
-    o, cache = attention_forward(q, k, v, attention_mask(valid, dtype))
-    p = cache[3]
+    o, cache = module.attention_forward(q, k, v, attention_mask(valid, dtype))
+    p = cache[3] if module is attention else cache[3].swapaxes(-1, -2)
     assert (p[0, :, :, 4:] == 0).all() and (p[1, :, :, 1:] == 0).all()
     np.testing.assert_allclose(p.sum(axis=-1), 1, rtol=1e-6)
     v[0, :, 4:], k[0, :, 4:] = 1e6, -1e3  # what stands in padding does not matter
-    assert np.array_equal(attention_forward(q, k, v, attention_mask(valid, dtype))[0], o)
-    _, dk, dv = attention_backward(np.ones_like(o), cache)
+    assert np.array_equal(module.attention_forward(q, k, v, attention_mask(valid, dtype))[0], o)
+    _, dk, dv = module.attention_backward(np.ones_like(o), cache)
     assert (dk[0, :, 4:] == 0).all() and (dv[0, :, 4:] == 0).all()
 
 
-def test_attention_equals_its_definition():
+@both_attentions
+def test_attention_equals_its_definition(module):
     random = np.random.default_rng(1)
     q, k, v = (random.standard_normal((2, 3, 5, 4)) for _ in range(3))
-    o, _ = attention_forward(q, k, v)
+    o, _ = module.attention_forward(q, k, v)
     for b in range(2):
         for n in range(3):
             for t in range(5):

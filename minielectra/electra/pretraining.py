@@ -9,16 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minielectra.backend import array_module
+from minielectra.backend import array_module, scratch
 from minielectra.electra.corruption import replace_tokens, sample_categorical
 from minielectra.electra.models import ElectraForMaskedLM, ElectraForPreTraining, embedding_shapes
-from minielectra.functional.losses import (
-    binary_cross_entropy_backward,
-    binary_cross_entropy_forward,
-    cross_entropy_backward,
-    cross_entropy_forward,
-    sigmoid,
-)
+from minielectra.fast.losses import cross_entropy_backward, cross_entropy_forward
+from minielectra.functional.losses import binary_cross_entropy_backward, binary_cross_entropy_forward, sigmoid
 from minielectra.nn.parameters import Parameters
 
 
@@ -67,36 +62,65 @@ class ElectraPretraining:
 
         -> Outcome, cache. `batch.padded` decides whether attention is masked.
         """
-        xp = array_module(batch.input_ids)
-        dtype = self.parameters.flat.dtype
-        valid = batch.valid if batch.padded else None
-        length = batch.input_ids.shape[1]
-        rows = (xp.arange(batch.input_ids.shape[0])[:, None] * length + batch.positions).reshape(-1)
-        logits, gen_cache = self.generator.forward(batch.masked_ids, valid, batch.token_type_ids, rows, run)
-        targets = batch.input_ids.reshape(-1)[rows]
-        weights = batch.weights.reshape(-1).astype(dtype)
-        gen_loss, ce_cache = cross_entropy_forward(logits, targets, weights, normalizers[0])
-        outcome = Outcome(gen_loss, ce_cache[0])
-        if self.discriminator is None:
-            return outcome, (gen_cache, ce_cache, None, None)
-        if samples is None:
-            samples = sample_categorical(outcome.probabilities, uniform, self.pretraining.sample_temperature)
-            samples = samples.reshape(batch.positions.shape)
-        outcome.samples = samples
-        outcome.corrupted_ids, outcome.replaced = replace_tokens(batch.input_ids, batch.positions, batch.weights > 0, samples)
-        outcome.logits, disc_cache = self.discriminator.forward(outcome.corrupted_ids, valid, batch.token_type_ids, run)
-        outcome.disc_loss, bce_cache = binary_cross_entropy_forward(
-            outcome.logits,
-            outcome.replaced.reshape(-1).astype(dtype),
-            batch.valid.reshape(-1).astype(dtype),
-            normalizers[1],
-        )
-        return outcome, (gen_cache, ce_cache, disc_cache, bce_cache)
+        outcome, gen_cache = self._generate(batch, normalizers, run, uniform, samples)
+        disc_cache = None if self.discriminator is None else self._discriminate(outcome, batch, normalizers, run)
+        return outcome, (gen_cache, disc_cache)
 
     def backward(self, cache, run):
-        """Adds the gradient of the joint loss to every parameter's."""
-        gen_cache, ce_cache, disc_cache, bce_cache = cache
+        """Adds the gradient of the joint loss to every parameter's. The probabilities of the outcome are overwritten."""
+        gen_cache, disc_cache = cache
         if disc_cache is not None:
-            dlogits = binary_cross_entropy_backward(bce_cache, self.pretraining.disc_weight)
-            self.discriminator.backward(dlogits, disc_cache, run)
-        self.generator.backward(cross_entropy_backward(ce_cache, self.pretraining.gen_weight, run.ws), gen_cache, run)
+            self._discriminate_backward(disc_cache, run)
+        self._generate_backward(gen_cache, run)
+
+    def forward_backward(self, batch, normalizers, run, uniform=None, samples=None):
+        """Both passes -> Outcome, without the probabilities. No gradient flows through the sample: the generator is done with before
+        the discriminator begins, and leaves it its memory."""
+        with scratch(run.ws):
+            outcome, gen_cache = self._generate(batch, normalizers, run, uniform, samples)
+            outcome.probabilities = None
+            self._generate_backward(gen_cache, run)
+        if self.discriminator is not None:
+            with scratch(run.ws):
+                self._discriminate_backward(self._discriminate(outcome, batch, normalizers, run), run)
+        return outcome
+
+    def _generate(self, batch, normalizers, run, uniform, samples):
+        """The generator's loss, and what it puts in place of the chosen tokens -> Outcome, half filled, and cache."""
+        xp = array_module(batch.input_ids)
+        length = batch.input_ids.shape[1]
+        rows = (xp.arange(batch.input_ids.shape[0])[:, None] * length + batch.positions).reshape(-1)
+        valid = batch.valid if batch.padded else None
+        logits, cache = self.generator.forward(batch.masked_ids, valid, batch.token_type_ids, rows, run)
+        targets = batch.input_ids.reshape(-1)[rows]
+        weights = batch.weights.reshape(-1).astype(logits.dtype)
+        loss, ce_cache = cross_entropy_forward(logits, targets, weights, normalizers[0])
+        outcome = Outcome(loss, ce_cache[0])
+        if self.discriminator is not None:
+            if samples is None:
+                samples = sample_categorical(outcome.probabilities, uniform, self.pretraining.sample_temperature)
+                samples = samples.reshape(batch.positions.shape)
+            outcome.samples = samples
+            replaced = replace_tokens(batch.input_ids, batch.positions, batch.weights > 0, samples)
+            outcome.corrupted_ids, outcome.replaced = replaced
+        return outcome, (cache, ce_cache)
+
+    def _generate_backward(self, cache, run):
+        gen_cache, ce_cache = cache
+        self.generator.backward(cross_entropy_backward(ce_cache, self.pretraining.gen_weight), gen_cache, run)
+
+    def _discriminate(self, outcome, batch, normalizers, run):
+        """The discriminator's logits and loss, put into `outcome` -> cache."""
+        valid = batch.valid if batch.padded else None
+        outcome.logits, cache = self.discriminator.forward(outcome.corrupted_ids, valid, batch.token_type_ids, run)
+        outcome.disc_loss, bce_cache = binary_cross_entropy_forward(
+            outcome.logits,
+            outcome.replaced.reshape(-1).astype(outcome.logits.dtype),
+            batch.valid.reshape(-1).astype(outcome.logits.dtype),
+            normalizers[1],
+        )
+        return cache, bce_cache
+
+    def _discriminate_backward(self, cache, run):
+        disc_cache, bce_cache = cache
+        self.discriminator.backward(binary_cross_entropy_backward(bce_cache, self.pretraining.disc_weight), disc_cache, run)

@@ -9,7 +9,7 @@ A lookup copies a row, so its backward adds to that row: once for every time the
     dword[v] = Σ over (b, t) with ids[b, t] = v of dy[b, t]
 """
 
-from minielectra.backend import allocator, array_module, scatter_add
+from minielectra.backend import array_module, scatter_add
 
 
 def embedding_forward(ids, table):
@@ -22,16 +22,12 @@ def embedding_backward(dy, cache, dtable):
     scatter_add(dtable, cache, dy)
 
 
-def embeddings_forward(ids, segments, word, position, segment, ws=None):
+def embeddings_forward(ids, segments, word, position, segment):
     """ids, segments [B, T] int; word [V, E], position [P, E], segment [S, E] -> y [B·T, E], cache. T ≤ P."""
-    batch, length = ids.shape
-    xp = array_module(ids)
-    y = allocator(ws, word).empty((batch * length, word.shape[1]), word.dtype)
-    xp.take(word, ids.reshape(-1), axis=0, out=y)
-    grid = y.reshape(batch, length, -1)
-    grid += position[:length]
-    grid += segment[segments]
-    return y, (ids, segments)
+    y = word[ids]
+    y += position[: ids.shape[1]]
+    y += segment[segments]
+    return y.reshape(-1, word.shape[1]), (ids, segments)
 
 
 def embeddings_backward(dy, cache, dword, dposition, dsegment):

@@ -14,45 +14,22 @@ Backward. With g = dy γ (the gradient at x̂), x̂ depends on x three ways: dir
 Both means are over g = dy γ, not over dy: leaving γ out gives a gradient that is right only at γ = 1.
 """
 
-from minielectra.backend import allocator, array_module
-from minielectra.functional.linear import column_sum, row_sum
+from minielectra.backend import array_module
 
 
-def layernorm_forward(x, weight, bias, eps=1e-12, ws=None):
+def layernorm_forward(x, weight, bias, eps=1e-12):
     """x [N, H], weight [H], bias [H] -> y [N, H], cache. dtype follows `x`."""
     xp = array_module(x)
-    memory = allocator(ws, x)
-    features = x.shape[1]
-    xhat = memory.empty(x.shape, x.dtype)
-    y = memory.empty(x.shape, x.dtype)
-    xp.subtract(x, row_sum(x) * (1.0 / features), out=xhat)
-    xp.multiply(xhat, xhat, out=y)  # y is scratch here
-    rstd = row_sum(y) * (1.0 / features)
-    rstd += eps
-    xp.sqrt(rstd, out=rstd)
-    xp.divide(1.0, rstd, out=rstd)
-    xhat *= rstd
-    xp.multiply(xhat, weight, out=y)
-    y += bias
-    return y, (xhat, rstd, weight)
+    centred = x - x.mean(axis=1, keepdims=True)
+    rstd = 1.0 / xp.sqrt((centred * centred).mean(axis=1, keepdims=True) + eps)
+    xhat = centred * rstd
+    return xhat * weight + bias, (xhat, rstd, weight)
 
 
-def layernorm_backward(dy, cache, dweight, dbias, ws=None):
+def layernorm_backward(dy, cache, dweight, dbias):
     """dy [N, H] -> dx [N, H]. Adds into dweight [H] and dbias [H]."""
     xhat, rstd, weight = cache
-    xp = array_module(dy)
-    memory = allocator(ws, dy)
-    inverse = 1.0 / dy.shape[1]
-    product = memory.empty(dy.shape, dy.dtype)
-    dx = memory.empty(dy.shape, dy.dtype)
-    dbias += column_sum(dy)  # y += bias
-    xp.multiply(dy, xhat, out=product)
-    dweight += column_sum(product)  # y = x̂ γ
-    xp.multiply(dy, weight, out=dx)  # g = dy γ
-    product *= weight  # g x̂
-    g_mean = row_sum(dx) * inverse
-    xp.multiply(xhat, row_sum(product) * inverse, out=product)
-    dx -= g_mean
-    dx -= product
-    dx *= rstd
-    return dx
+    dbias += dy.sum(axis=0)  # y = … + β
+    dweight += (dy * xhat).sum(axis=0)  # y = γ x̂
+    g = dy * weight
+    return rstd * (g - g.mean(axis=1, keepdims=True) - xhat * (g * xhat).mean(axis=1, keepdims=True))

@@ -6,8 +6,9 @@ B sequences of T tokens (N = B·T rows), H hidden features, A heads of D = H/A f
     y = LayerNorm(h + dropout(Dense(GELU(Dense(h)))))
 """
 
-from minielectra.backend import allocator, keep_probability
-from minielectra.functional.attention import attention_backward, attention_forward, attention_mask
+from minielectra.backend import allocator, keep_probability, scratch
+from minielectra.fast.attention import attention_backward, attention_forward
+from minielectra.functional.attention import attention_mask
 from minielectra.nn.layers import Dropout, Gelu, LayerNorm, Linear
 
 
@@ -92,7 +93,7 @@ class Residual:
         return y, (dense, dropped, normed)
 
     def backward(self, dy, cache, run):
-        """dy [N, H] -> dinner [N, I], dx [N, H]"""
+        """dy [N, H] -> dinner [N, I], dx [N, H], which overwrites dy"""
         dense, dropped, normed = cache
         dz = self.norm.backward(dy, normed, run)  # y = norm(z)
         dinner = self.dropout.backward(dz, dropped, run)  # z = x + dropout(·): the sum hands dz to both
@@ -119,7 +120,7 @@ class Block:
         return y, (c1, c2, c3, c4, c5)
 
     def backward(self, dy, cache, run):
-        """dy [N, H] -> dx [N, H]"""
+        """dy [N, H] -> dx [N, H], which overwrites dy"""
         c1, c2, c3, c4, c5 = cache
         dg, dh = self.output.backward(dy, c5, run)
         df = self.gelu.backward(dg, c4, run)
@@ -148,13 +149,18 @@ class Encoder:
             x, projected = self.project.forward(x, run)
         caches = []
         for block in self.blocks:
-            x, cache = block.forward(x, mask, shape, run)
-            caches.append(cache)
+            if run.backward:
+                x, cache = block.forward(x, mask, shape, run)
+                caches.append(cache)
+            else:
+                with scratch(run.ws):
+                    x[...] = block.forward(x, mask, shape, run)[0]
         return x, (projected, caches)
 
     def backward(self, dy, cache, run):
-        """dy [N, H] -> dx [N, E]"""
+        """dy [N, H], overwritten -> dx [N, E]"""
         projected, caches = cache
         for block, block_cache in zip(reversed(self.blocks), reversed(caches), strict=True):
-            dy = block.backward(dy, block_cache, run)
+            with scratch(run.ws):  # dx stands where dy stood
+                dy = block.backward(dy, block_cache, run)
         return dy if self.project is None else self.project.backward(dy, projected, run)

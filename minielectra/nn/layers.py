@@ -1,17 +1,18 @@
 """Thin layers: views of parameters and their gradients, and nothing else.
 
 `layer.forward(x, …, run) -> (y, cache)` and `layer.backward(dy, cache, run) -> dx`. No cache lives on `self`, so one layer can be
-in flight several times at once; all that a pass needs besides its input travels in `run`.
+in flight several times at once; all that a pass needs besides its input travels in `run`. What is handed to a layer is the layer's:
+a forward pass may overwrite its x (not Linear, whose cache it is), a backward pass its dy.
 """
 
 from dataclasses import dataclass
 
-from minielectra.backend import RandomStream, Workspace, keep_probability
-from minielectra.functional import gelu
+from minielectra.backend import RandomStream, Workspace, allocator, keep_probability
+from minielectra.fast import gelu
+from minielectra.fast.layernorm import layernorm_backward, layernorm_forward
+from minielectra.fast.linear import linear_backward, linear_forward
 from minielectra.functional.dropout import dropout_backward, dropout_forward
 from minielectra.functional.embedding import embeddings_backward, embeddings_forward
-from minielectra.functional.layernorm import layernorm_backward, layernorm_forward
-from minielectra.functional.linear import linear_backward, linear_forward
 
 ACTIVATIONS = {"gelu": gelu.gelu_forward, "gelu_new": gelu.gelu_tanh_forward, "gelu_pytorch_tanh": gelu.gelu_tanh_forward}
 
@@ -22,6 +23,7 @@ class Run:
 
     ws: Workspace | None = None
     random: RandomStream | None = None
+    backward: bool = True  # whether a backward pass follows; without one, an encoder keeps nothing of a block it has left
 
 
 class Linear:
@@ -33,11 +35,11 @@ class Linear:
 
     def forward(self, x, run):
         """x [N, I] -> y [N, O]"""
-        return linear_forward(x, self.weight.value, self.bias.value, run.ws)
+        return linear_forward(x, self.weight.value, self.bias.value, ws=run.ws)
 
     def backward(self, dy, cache, run):
         """dy [N, O] -> dx [N, I]"""
-        return linear_backward(dy, cache, self.weight.grad, self.bias.grad, run.ws)
+        return linear_backward(dy, cache, self.weight.grad, self.bias.grad, ws=run.ws)
 
 
 class LayerNorm:
@@ -47,12 +49,12 @@ class LayerNorm:
         self.weight, self.bias, self.eps = parameters[f"{name}.weight"], parameters[f"{name}.bias"], eps
 
     def forward(self, x, run):
-        """x [N, H] -> y [N, H]"""
-        return layernorm_forward(x, self.weight.value, self.bias.value, self.eps, run.ws)
+        """x [N, H], overwritten -> y [N, H]"""
+        return layernorm_forward(x, self.weight.value, self.bias.value, self.eps, ws=run.ws)
 
     def backward(self, dy, cache, run):
-        """dy [N, H] -> dx [N, H]"""
-        return layernorm_backward(dy, cache, self.weight.grad, self.bias.grad, run.ws)
+        """dy [N, H], overwritten -> dx [N, H]"""
+        return layernorm_backward(dy, cache, self.weight.grad, self.bias.grad, ws=run.ws)
 
 
 class Gelu:
@@ -62,12 +64,12 @@ class Gelu:
         self._forward = ACTIVATIONS[name]
 
     def forward(self, x, run):
-        """x [...] -> y [...]"""
-        return self._forward(x, run.ws)
+        """x [...], overwritten -> y [...]"""
+        return self._forward(x, ws=run.ws)
 
     def backward(self, dy, cache, run):
-        """dy [...] -> dx [...]"""
-        return gelu.gelu_backward(dy, cache, run.ws)
+        """dy [...], overwritten -> dx [...]"""
+        return gelu.gelu_backward(dy, cache)
 
 
 class Dropout:
@@ -85,7 +87,7 @@ class Dropout:
 
     def backward(self, dy, cache, run):
         """dy [...], left as it is -> dx [...]"""
-        return dy if cache is None else dropout_backward(dy, cache)
+        return dy if cache is None else dropout_backward(dy, cache, out=allocator(run.ws, dy).empty(dy.shape, dy.dtype))
 
 
 class Embeddings:
@@ -99,9 +101,7 @@ class Embeddings:
 
     def forward(self, input_ids, token_type_ids, run):
         """input_ids, token_type_ids [B, T] -> y [B·T, E]"""
-        x, looked_up = embeddings_forward(
-            input_ids, token_type_ids, self.word.value, self.position.value, self.segment.value, run.ws
-        )
+        x, looked_up = embeddings_forward(input_ids, token_type_ids, self.word.value, self.position.value, self.segment.value)
         x, normed = self.norm.forward(x, run)
         y, dropped = self.dropout.forward(x, run)
         return y, (looked_up, normed, dropped)

@@ -88,8 +88,7 @@ class Trainee:
         run = Run(ws, random)
         part = part.to_device(self.xp)
         uniform = random.uniform(part.positions.size, self.model.parameters.flat.dtype)
-        outcome, cache = replica.forward(part, normalizers, run, uniform)
-        replica.backward(cache, run)
+        outcome = replica.forward_backward(part, normalizers, run, uniform)
         return outcome.gen_loss, outcome.disc_loss
 
 

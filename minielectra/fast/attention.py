@@ -1,0 +1,84 @@
+"""Scaled dot-product attention, a few sequences at a time; derivation in `functional/attention.py`.
+
+The probabilities are held transposed, [key, query]: what belongs to a query (its sum, its correction in backward) is then a row
+that NumPy broadcasts three times as fast as a column. And softmax subtracts the row's maximum only where it has to: it cancels,
+and where no score is large it has nothing to prevent.
+"""
+
+import math
+
+import numpy as np
+
+from minielectra.backend import allocator, array_module, scratch
+from minielectra.fast.blocks import blocks, row_dot
+from minielectra.functional.dropout import dropout_backward, dropout_forward
+
+BLOCK = 1 << 16  # probabilities worked on at a time
+SAFE = 40.0  # exp of scores within ± this neither overflows nor loses a row's sum, in float32 either
+
+
+def attention_forward(q, k, v, mask=None, keep=None, scale=1.0, out=None, ws=None):
+    """q, k, v [B, N, T, D] -> o [B, N, T, D], cache.
+
+    mask: additive over keys, [B, 1, 1, T]. keep [B, N, T, T] bool (of [key, query]) and `scale` = 1 / P(keep): dropout of the
+    probabilities. `out`: where to write o (a strided view will do).
+    """
+    xp = array_module(q)
+    memory = allocator(ws, q)
+    batch, heads, length, _ = q.shape
+    p = memory.empty((batch, heads, length, length), q.dtype)
+    o = memory.empty(q.shape, q.dtype) if out is None else out
+    parts = blocks(q, batch, heads * length * length, BLOCK)
+    with scratch(ws):
+        spare = memory.empty(p[parts[0]].shape, p.dtype) if keep is not None else None
+        for part in parts:
+            weights = p[part]
+            _probabilities(q[part], k[part], None if mask is None else mask[part], weights)
+            if keep is not None:
+                weights, _ = dropout_forward(weights, keep[part], scale, out=spare[: part.stop - part.start])
+            xp.matmul(weights.swapaxes(-1, -2), v[part], out=o[part])
+    return o, (q, k, v, p, keep, scale, o)
+
+
+def _probabilities(q, k, mask, p):
+    """softmax(q kᵀ / √D + mask), transposed, into p [b, N, T, T]."""
+    xp = array_module(q)
+    xp.matmul(k, q.swapaxes(-1, -2), out=p)
+    p *= 1.0 / math.sqrt(q.shape[-1])
+    if mask is not None:
+        p += mask.swapaxes(-1, -2)
+    if (
+        mask is not None or xp is not np or p.max() > SAFE or p.min() < -SAFE
+    ):  # a device is not asked: it would have to be waited for
+        p -= p.max(axis=-2, keepdims=True)
+    xp.exp(p, out=p)
+    total = xp.matmul(xp.ones((1, p.shape[-2]), p.dtype), p)
+    p *= xp.divide(1.0, total, out=total)
+
+
+def attention_backward(do, cache, dq=None, dk=None, dv=None, ws=None):
+    """do [B, N, T, D] -> dq, dk, dv [B, N, T, D], written into the arrays handed in where there are some."""
+    q, k, v, p, keep, scale, o = cache
+    xp = array_module(do)
+    memory = allocator(ws, do)
+    dq, dk, dv = (memory.empty(q.shape, q.dtype) if d is None else d for d in (dq, dk, dv))
+    batch, heads, length, width = q.shape
+    parts = blocks(q, batch, heads * length * length, BLOCK)
+    with scratch(ws):
+        first = p[parts[0]].shape
+        ds_memory = memory.empty(first, p.dtype)
+        spare = memory.empty(first, p.dtype) if keep is not None else None
+        for part in parts:
+            size = part.stop - part.start
+            weights, ds = p[part], ds_memory[:size]
+            xp.matmul(v[part], do[part].swapaxes(-1, -2), out=ds)  # o = p̃ v
+            if keep is not None:
+                dropout_backward(ds, (keep[part], scale), out=ds)  # p̃ = dropout(p)
+                weights, _ = dropout_forward(weights, keep[part], scale, out=spare[:size])
+            xp.matmul(weights, do[part], out=dv[part])
+            ds -= row_dot(do[part], o[part])[:, :, None, :]
+            ds *= p[part]  # p = softmax(s)
+            ds *= 1.0 / math.sqrt(width)
+            xp.matmul(ds.swapaxes(-1, -2), k[part], out=dq[part])  # s = q kᵀ / √D
+            xp.matmul(ds, q[part], out=dk[part])
+    return dq, dk, dv

@@ -1,0 +1,28 @@
+"""What the fast operations share: blocks that stay in cache, and sums by BLAS."""
+
+import numpy as np
+
+from minielectra.backend import array_module
+
+BLOCK = 1 << 16  # elements: 256 KiB in float32, so that the two to four arrays of a block fit a core's second-level cache
+
+
+def blocks(x, rows, row_size, elements=BLOCK):
+    """Slices over `rows` rows of `row_size` elements each, about `elements` elements a slice; one slice where `x` is on a device."""
+    step = max(1, elements // max(1, row_size)) if array_module(x) is np else max(1, rows)
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def column_sum(x):
+    """Σ_n x[n, :] of x [N, O] -> [O]."""
+    return array_module(x).ones(x.shape[0], x.dtype) @ x
+
+
+def row_sum(x):
+    """Σ_o x[n, o] of x [N, O] -> [N, 1]."""
+    return (x @ array_module(x).ones(x.shape[1], x.dtype))[:, None]
+
+
+def row_dot(x, y):
+    """Σ x y over the last axis of x, y [..., D] -> [...]."""
+    return np.vecdot(x, y) if array_module(x) is np else (x * y).sum(axis=-1)
