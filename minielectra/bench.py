@@ -16,13 +16,13 @@ from minielectra.training.step import Trainee
 WARMUP = 3
 
 
-def bench(config, pretraining, steps=20, threads=None, device="cpu", seed=0):
+def bench(config, pretraining, steps=20, threads=None, device="cpu", seed=0, workers=None):
     """Time `steps` training steps of a configuration -> a JSON-able dict: median milliseconds a step, tokens a second, GFLOP/s
     by `step_flops`, peak resident memory in MB."""
     xp = backend.load(device)
     model = ElectraPretraining(config, pretraining, xp=xp)
     initialize(model, seed)
-    trainee = Trainee(model, threads)
+    trainee = Trainee(model, threads, workers)
     random = np.random.default_rng(seed)
     shape = (pretraining.batch_size, pretraining.seq_length)
     ids = random.integers(5, config.vocab_size, shape).astype(np.int32)
@@ -33,6 +33,7 @@ def bench(config, pretraining, steps=20, threads=None, device="cpu", seed=0):
         begin = time.perf_counter()
         trainee.step(batch, 1e-4, seed, step)  # its gradient norm waits for the device
         times.append(time.perf_counter() - begin)
+    trainee.close()
     seconds = statistics.median(times[WARMUP:])
     unit = 1024 * 1024 if sys.platform == "darwin" else 1024
     return {
@@ -40,7 +41,8 @@ def bench(config, pretraining, steps=20, threads=None, device="cpu", seed=0):
         "tokens_per_second": round(ids.size / seconds, 1),
         "gflops": round(step_flops(model) / seconds / 1e9, 1),
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1),
-        "threads": trainee.pool.threads if trainee.pool else 1,
+        "threads": trainee.count,
+        "workers": trainee.workers,
         "shards": trainee.shards,
         "batch_size": shape[0],
         "seq_length": shape[1],

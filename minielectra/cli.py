@@ -154,7 +154,7 @@ def bench(a):
     from minielectra.electra.config import configure
 
     config, pretraining = configure(a.preset or "tiny", _overrides(a))
-    result = bench(config, pretraining, a.steps, a.threads, a.device or "cpu", a.seed or 0)
+    result = bench(config, pretraining, a.steps, a.threads, a.device or "cpu", a.seed or 0, a.workers)
     print(json.dumps(result) if a.json else "\n".join(f"{name:18} {value}" for name, value in result.items()))
 
 
@@ -170,6 +170,7 @@ _SETTINGS = (
     "checkpoint_every",
     "seed",
     "threads",
+    "workers",
     "device",
     "init",
 )
@@ -272,6 +273,7 @@ def _model_options(p):
     p.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="fields",
                    help="any configuration field, e.g. hidden_size=256 or disc_weight=50; repeatable")  # fmt: skip
     p.add_argument("--threads", type=_positive(int), metavar="N", help="at most one for each shard of a batch (default)")
+    p.add_argument("--workers", choices=("threads", "processes"), help="what runs the shards: the results are the same")
     p.add_argument("--device", choices=("cpu", "gpu"))
     _seed(p)
 

@@ -16,6 +16,7 @@ from minielectra.fast.attention import attention_forward
 from minielectra.nn.layers import Run
 from minielectra.training.optimizer import Adam, clip_scale, decays, learning_rate
 from minielectra.training.step import Trainee, slices
+from minielectra.training.workers import processes_available
 
 SPECIAL, MASK, VOCAB = (0, 1, 2, 3, 4), 4, 61
 SMALL = {"vocab_size": VOCAB, "embedding_size": 12, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -199,19 +200,49 @@ def test_slices():
     assert slices(2, 3) == [slice(0, 0), slice(0, 1), slice(1, 2)]
 
 
+KINDS = ("threads", pytest.param("processes", marks=pytest.mark.skipif(not processes_available(), reason="Linux only")))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shards", [2, 3])
-def test_threads_change_no_bit(shards):
-    """Threads only run the shards; with dropout, over several steps, on batches with padding and without."""
+def test_workers_change_no_bit(shards, kind):
+    """Workers only run the shards; with dropout, over several steps, on batches with padding and without."""
 
-    def run(threads):
+    def run(count):
         model = small_model(shards=shards, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
-        trainee = Trainee(model, threads)
+        trainee = Trainee(model, count, kind)
         results = [trainee.step(make_batch(step), 1e-3, 5, step) for step in range(3)]
-        return model.parameters.flat.copy(), results
+        flat = trainee.model.parameters.flat.copy()
+        trainee.close()
+        return flat, results
 
-    (a, first), (b, second) = run(1), run(2)
+    (a, first), (b, second) = run(1), run(shards)
     assert np.array_equal(a, b) and first == second
     assert all(result.finite for result in first)
+
+
+def test_a_batch_smaller_than_the_number_of_shards():
+    whole, cut = (Trainee(small_model(np.float64, shards=shards)) for shards in (1, 3))
+    batch = make_batch(0, count=1)
+    results = [trainee.step(batch, 0.0, 5, 0) for trainee in (whole, cut)]
+    assert results[1].gen_loss == pytest.approx(results[0].gen_loss)
+
+
+@pytest.mark.skipif(not processes_available(), reason="Linux only")
+def test_a_worker_process_that_fails_or_is_killed():
+    trainee = Trainee(small_model(), workers="processes")
+    batch = make_batch(0)
+    parts = [batch.shard(part) for part in slices(len(batch.input_ids), 2)]
+    with pytest.raises(RuntimeError, match="in a worker process: AttributeError"):
+        trainee.engine.run("shards", [parts[0], None], (1.0, 1.0), 5, 0)
+    with pytest.raises(AttributeError):
+        trainee.engine.run("shards", [None, parts[1]], (1.0, 1.0), 5, 0)
+    assert trainee.step(batch, 1e-3, 5, 0).finite  # and no old answer is taken for a new one
+    trainee.engine._children[0][0].kill()
+    with pytest.raises(InputError, match="a worker process has ended"):
+        for step in range(3):
+            trainee.step(make_batch(step), 1e-3, 5, step)
+    trainee.close()
 
 
 def test_one_layer_in_flight_twice_leaves_the_first_alone():
@@ -353,9 +384,8 @@ def test_adam_equals_its_formula(correct):
 
 
 def test_clipping_and_schedule():
-    g = np.array([3.0, 4.0], np.float32)
-    assert clip_scale(g, 1.0) == (5.0, 0.2)
-    assert clip_scale(g, 0.0) == (5.0, 1.0) and clip_scale(g, 10.0) == (5.0, 1.0)
+    assert clip_scale(5.0, 1.0) == (5.0, 0.2)
+    assert clip_scale(5.0, 0.0) == (5.0, 1.0) and clip_scale(5.0, 10.0) == (5.0, 1.0)
     assert learning_rate(0, 100, 1.0, 10) == 0.0
     assert learning_rate(5, 100, 2.0, 10) == pytest.approx(2.0 * 0.95 * 0.5)
     assert learning_rate(50, 100, 2.0, 10) == pytest.approx(1.0) and learning_rate(0, 100, 2.0, 0) == 2.0

@@ -1,17 +1,50 @@
 """Opening what `prepare` wrote."""
 
+import hashlib
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
-from minielectra.data.packing import pack
+from minielectra.data.arrays import open_array, stored_array
+from minielectra.data.packing import SHORT_TARGET, SINGLE_SEGMENT, pack_pieces
 from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.errors import InputError
 from minielectra.files import read_json
 
 FORMAT, FORMAT_VERSION = "minielectra-dataset", 1
+INDEX_VERSION = 1  # of the files that `DatasetPart` keeps; a new one makes them anew
+
+# An example as it is kept: where it starts in the stream, and the tokens of its two segments. 12 bytes.
+_EXAMPLE = np.dtype([("start", "<i8"), ("first", "<u2"), ("second", "<u2")])
+_PIECE = 1 << 20  # tokens counted at a time
+
+
+class Examples:
+    """The examples of a part, in stream order: ``len(examples)``, and ``examples[i]`` for indices i [B] gives rows int64 [B, 3]
+    of (start, split, end) as `packing.pack` has them. They are read from disk when they are asked for."""
+
+    def __init__(self, kept: np.ndarray, seq_length: int, n_tokens: int):
+        """``kept`` [n] of _EXAMPLE, checked row by row when used against ``seq_length`` and the length of the stream."""
+        self._kept, self._seq_length, self._n_tokens = kept, seq_length, n_tokens
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __getitem__(self, i: np.ndarray) -> np.ndarray:
+        """Raises IndexError for an index that is out of range, InputError for a damaged row."""
+        kept = np.take(self._kept, i)
+        start, first, second = (kept[name].astype(np.int64) for name in _EXAMPLE.names)
+        rows = np.stack([start, start + first, start + first + second], axis=-1)
+        length = first + second + np.where(second > 0, 3, 2)
+        if not ((start >= 0) & (first > 0) & (length <= self._seq_length) & (rows[..., 2] <= self._n_tokens)).all():
+            name = getattr(self._kept, "filename", None) or "the index of examples"
+            raise InputError(f"{name}: damaged; remove it, it is made again")
+        return rows
 
 
 @dataclass(frozen=True)
@@ -19,27 +52,92 @@ class DatasetPart:
     """One part of a dataset, mapped into memory.
 
     ``tokens`` uint16 or int32 [T], ``sentence_lengths`` int32 [S] (tokens per sentence, sum T), ``document_starts`` int64 [D]
-    (index of each document's first sentence).
+    (index of each document's first sentence). ``directory`` and ``identity`` (a hash of everything that tells two datasets
+    apart) are for messages and for the files of `examples` and `token_counts`.
     """
 
     name: str
     tokens: np.ndarray
     sentence_lengths: np.ndarray
     document_starts: np.ndarray
+    directory: Path
+    identity: str
 
     @property
     def n_tokens(self) -> int:
         """Length of the token stream."""
         return len(self.tokens)
 
-    def examples(self, seq_length: int, seed: int = 0, *shares: float) -> np.ndarray:
-        """The rows of `packing.pack` (``shares``: its last two arguments). Raises InputError for a training part shorter than one example."""
+    def examples(
+        self,
+        seq_length: int,
+        seed: int = 0,
+        single_segment: float = SINGLE_SEGMENT,
+        short_target: float = SHORT_TARGET,
+        folder: Path | None = None,
+    ) -> Examples:
+        """What `packing.pack` makes of this part.
+
+        ``folder``: where the index is kept, as ``<name>.examples-….npy``: made at the first call (1–3 µs an example, with a
+        progress bar), mapped at every later one. Without it the index is held in memory, 12 bytes an example. Raises InputError
+        for a part shorter than one example, or files that do not fit together.
+        """
         if self.name == "train" and self.n_tokens < seq_length:
             raise InputError(
                 f"the training part has {self.n_tokens} tokens, less than one sequence of {seq_length}; "
                 "give more text or use shorter sequences"
             )
-        return pack(self.sentence_lengths, self.document_starts, seq_length, seed, *shares)
+        if seq_length > 1 << 16:
+            raise InputError(f"sequence length {seq_length} is too long; use at most {1 << 16}")
+        settings = (seq_length, seed, single_segment, short_target)
+
+        def pieces() -> Iterator[np.ndarray]:
+            self._check_sentences()
+            with self._bar("packing") as bar:
+                for rows in pack_pieces(self.sentence_lengths, self.document_starts, *settings):
+                    start, split, end = rows.T
+                    kept = np.empty(len(rows), _EXAMPLE)
+                    kept["start"], kept["first"], kept["second"] = start, split - start, end - split
+                    bar.update(int(end[-1]) - bar.n)
+                    yield kept
+
+        kept = self._kept("examples", settings, _EXAMPLE, pieces, folder)
+        return Examples(kept, seq_length, self.n_tokens)
+
+    def token_counts(self, vocab_size: int, folder: Path | None = None) -> np.ndarray:
+        """How often each vocabulary entry occurs, [V] int64. ``folder`` as in `examples`. Raises InputError for a token that is
+        not in the vocabulary."""
+
+        def pieces() -> Iterator[np.ndarray]:
+            counts = np.zeros(vocab_size, np.int64)
+            with self._bar("counting") as bar:
+                for start in range(0, self.n_tokens, _PIECE):
+                    piece = self.tokens[start : start + _PIECE]
+                    if int(piece.min()) < 0 or int(piece.max()) >= vocab_size:
+                        path = self.directory / f"{self.name}.tokens.npy"
+                        raise InputError(f"{path}: holds tokens that are not in the vocabulary; prepare the dataset again")
+                    counts += np.bincount(piece, minlength=vocab_size)
+                    bar.update(len(piece))
+            yield counts
+
+        return np.array(self._kept("counts", [vocab_size], np.dtype(np.int64), pieces, folder))
+
+    def _kept(self, kind, settings, dtype, pieces, folder) -> np.ndarray:
+        if folder is None:
+            return np.concatenate(list(pieces()))
+        key = [INDEX_VERSION, np.dtype(dtype).descr, self.identity, self.name, *settings]
+        return stored_array(Path(folder) / f"{self.name}.{kind}", key, dtype, pieces)
+
+    def _bar(self, verb: str) -> tqdm:
+        # not for what is done before anyone wonders
+        return tqdm(total=self.n_tokens, desc=f"{verb} {self.name}", unit="tok", unit_scale=True, delay=2, leave=False)
+
+    def _check_sentences(self) -> None:
+        """Here, and not in `Dataset.open`, because it reads a file that grows with the corpus."""
+        total = int(self.sentence_lengths.sum(dtype=np.int64))
+        if total != self.n_tokens or (len(self.sentence_lengths) and int(self.sentence_lengths.min()) < 0):
+            path = self.directory / f"{self.name}.sentences.npy"
+            raise InputError(f"{path}: {total} tokens in all, but there are {self.n_tokens}; prepare the dataset again")
 
 
 @dataclass(frozen=True)
@@ -70,27 +168,24 @@ class Dataset:
                 raise InputError(
                     f"{directory / 'vocab.txt'}: {len(tokenizer)} pieces, dataset.json says {info['vocab_size']}; prepare again"
                 )
-            parts = [_open_part(directory, name, info["parts"][name]) for name in ("train", "heldout")]
+            identity = hashlib.blake2b(json.dumps([info, tokenizer.vocab], sort_keys=True).encode(), digest_size=8).hexdigest()
+            parts = [_open_part(directory, name, info["parts"][name], identity) for name in ("train", "heldout")]
         except (KeyError, TypeError) as error:
             raise InputError(f"{path}: entry {error} is missing or wrong; prepare the dataset again") from None
         return cls(directory, info, tokenizer, *parts)
 
 
-def _open_part(directory: Path, name: str, counts: dict[str, int]) -> DatasetPart:
+def _open_part(directory: Path, name: str, counts: dict[str, int], identity: str) -> DatasetPart:
     arrays = {}
     for kind, dtypes in (("tokens", ("uint16", "int32")), ("sentences", ("int32",)), ("documents", ("int64",))):
         path = directory / f"{name}.{kind}.npy"
         try:
-            values = np.load(path, mmap_mode="r", allow_pickle=False)
+            values = open_array(path)
         except FileNotFoundError:
             raise InputError(f"{path}: missing from the dataset; prepare it again") from None
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{path}: damaged or cut short ({error}); prepare the dataset again") from None
+        except InputError as error:
+            raise InputError(f"{error}; prepare the dataset again") from None
         if values.shape != (counts[kind],) or values.dtype not in dtypes:
             raise InputError(f"{path}: {values.dtype} {values.shape} is not what dataset.json says; prepare the dataset again")
         arrays[kind] = values
-    total = int(arrays["sentences"].sum(dtype=np.int64))
-    if total != counts["tokens"]:
-        path = directory / f"{name}.sentences.npy"
-        raise InputError(f"{path}: {total} tokens in all, but there are {counts['tokens']}; prepare the dataset again")
-    return DatasetPart(name, arrays["tokens"], arrays["sentences"], arrays["documents"])
+    return DatasetPart(name, arrays["tokens"], arrays["sentences"], arrays["documents"], directory, identity)

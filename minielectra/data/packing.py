@@ -14,7 +14,8 @@ a sentence into the first segment after one that went into the second, here segm
 
 import random
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -23,6 +24,7 @@ from minielectra.errors import InputError
 
 SINGLE_SEGMENT, SHORT_TARGET = 0.1, 0.05  # shares of examples
 MINIMUM_TOKENS = 5  # a shorter rest of a document is dropped
+_PIECE = 1 << 16  # sentences read, and examples handed on, at a time
 
 
 def pack(
@@ -40,25 +42,62 @@ def pack(
     result depends on the arguments alone. Every token is in exactly one example, save ends of documents under 5 tokens. Raises
     InputError where no example comes out.
     """
+    return np.concatenate(list(pack_pieces(sentence_lengths, document_starts, seq_length, seed, single_segment, short_target)))
+
+
+def pack_pieces(
+    sentence_lengths: np.ndarray,
+    document_starts: np.ndarray,
+    seq_length: int,
+    seed: int = 0,
+    single_segment: float = SINGLE_SEGMENT,
+    short_target: float = SHORT_TARGET,
+) -> Iterator[np.ndarray]:
+    """The rows of `pack` in pieces int64 [m, 3] of about 65 536, in memory that does not grow with the corpus (memory maps are
+    fine), not even where all of it is one document."""
     if seq_length < MINIMUM_TOKENS + 3:
         raise InputError(f"sequence length {seq_length} is too short; use at least {MINIMUM_TOKENS + 3}")
     rng = random.Random(seed)
-    rows = array("q")
+    rows, found = array("q"), False
     target, position = seq_length, 0
-    bounds = [*np.asarray(document_starts).tolist(), len(sentence_lengths)]
-    for first, last in pairwise(bounds):
-        ends = (position + np.cumsum(sentence_lengths[first:last], dtype=np.int64)).tolist()
-        while ends and ends[-1] - position >= MINIMUM_TOKENS:
+    ends = []  # where the current document's sentences end, as far as read and not yet used up
+    for more, complete in _sentence_ends(sentence_lengths, document_starts):
+        ends += more
+        enough = MINIMUM_TOKENS if complete else seq_length  # `_cut` looks no further than one target ahead
+        while ends[-1] - position >= enough:
             split, end = _cut(ends, position, seq_length, target, single_segment, rng)
             rows.extend((position, split, end))
             position = end
             target = rng.randint(MINIMUM_TOKENS, seq_length) if rng.random() < short_target else seq_length
-        position = ends[-1] if ends else position
-    if not rows:
+            if len(rows) >= 3 * _PIECE:
+                yield np.array(rows, np.int64).reshape(-1, 3)
+                rows, found = array("q"), True
+        if complete:
+            position = ends[-1]
+        del ends[: bisect_right(ends, position)]
+    if not rows and not found:
         raise InputError(
-            f"{position} tokens in {len(bounds) - 1} documents make no example of up to {seq_length} tokens; give more text"
+            f"{position} tokens in {len(document_starts)} documents make no example of up to {seq_length} tokens; give more text"
         )
-    return np.array(rows, np.int64).reshape(-1, 3)
+    if rows:
+        yield np.array(rows, np.int64).reshape(-1, 3)
+
+
+def _sentence_ends(sentence_lengths: np.ndarray, document_starts: np.ndarray) -> Iterator[tuple[list[int], bool]]:
+    """(positions in the stream where sentences of one document end, whether they are its last) for stretches of the corpus."""
+    count, position = len(sentence_lengths), 0
+    for first in range(0, count, _PIECE):
+        last = min(first + _PIECE, count)
+        ends = position + np.cumsum(sentence_lengths[first:last], dtype=np.int64)
+        position = int(ends[-1])
+        ends = ends.tolist()
+        a, b = np.searchsorted(document_starts, (first + 1, last + 1))  # documents that begin after `first`, up to `last`
+        cuts = [0, *(np.asarray(document_starts[a:b]) - first).tolist()]
+        for i, j in pairwise(cuts):
+            if j > i:
+                yield ends[i:j], True
+        if cuts[-1] < last - first:
+            yield ends[cuts[-1] :], last == count
 
 
 def _cut(ends: list[int], start: int, seq_length: int, target: int, single_segment: float, rng: random.Random) -> tuple[int, int]:
@@ -95,7 +134,7 @@ def make_batch(
     position = np.arange(seq_length)  # [L]
     second = (position > first_sep) & (position <= last)  # [B, L]
     source = start + position - 1 - second
-    ids = tokens[np.clip(source, 0, len(tokens) - 1)].astype(np.int32)
+    ids = np.asarray(tokens).take(source, mode="clip").astype(np.int32)
     ids[:, 0] = cls
     ids[(position == first_sep) | (position == last)] = sep
     mask = position <= last

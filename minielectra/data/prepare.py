@@ -10,7 +10,7 @@ A dataset is a folder:
     heldout.*.npy             the same for the part kept for evaluation
 
 The text is read line by line (three times: to measure, to learn the vocabulary if asked to, to encode), so memory does not
-grow with it beyond eight bytes a document. The folder is written under another name and renamed when complete.
+grow with it beyond some thirty bytes a document. The folder is written under another name and renamed when complete.
 """
 
 import hashlib
@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from minielectra.data.arrays import NpyWriter
 from minielectra.data.corpus import Paths, find_corpus_files, read_lines
 from minielectra.data.dataset import FORMAT, FORMAT_VERSION, Dataset
 from minielectra.data.sentences import split_sentences
@@ -56,8 +57,8 @@ def prepare(
     if not 0 < held_out_fraction < 1:
         raise InputError(f"held-out fraction {held_out_fraction} is not between 0 and 1; 0.05 is usual")
     out_dir = Path(out_dir).expanduser()
-    _check_target(out_dir, overwrite)
     lines, names = _line_source(source)
+    _check_target(out_dir, overwrite)
 
     sizes, info = _measure(lines(), progress)
     split = _choose_held_out(sizes, held_out_fraction, seed)
@@ -140,13 +141,14 @@ class _Split:
 def _choose_held_out(sizes: np.ndarray, fraction: float, seed: int) -> _Split:
     """Documents in an order given by hashes of (seed, index), as long as they fit; a cut if whole ones miss the aim by far."""
     aim = fraction * sizes.sum()
-    order = sorted(range(len(sizes)), key=lambda i: hashlib.blake2b(f"{seed} {i}".encode(), digest_size=8).digest())
+    hashes = (hashlib.blake2b(f"{seed} {i}".encode(), digest_size=8).digest() for i in range(len(sizes)))
+    order = np.fromiter((int.from_bytes(h, "big") for h in hashes), np.uint64, len(sizes)).argsort(kind="stable")
     chosen, taken = [], 0
     for i in order:
         if taken >= 0.9 * aim:
             break
         if sizes[i] and taken + sizes[i] <= 1.5 * aim:
-            chosen.append(i)
+            chosen.append(int(i))
             taken += sizes[i]
     if taken >= 0.5 * aim and len(chosen) < np.count_nonzero(sizes):
         return _Split(frozenset(chosen))
@@ -177,35 +179,14 @@ def _sentences(lines: Iterable[str], sizes: np.ndarray, split: _Split) -> Iterat
 # Encoding.
 
 
-class _NpyWriter:
-    """A one-dimensional ``.npy`` file that grows: NumPy leaves room in the header for the final length."""
-
-    def __init__(self, path: Path, dtype):
-        self.file, self.dtype, self.length = path.open("wb"), np.dtype(dtype), 0
-        self._write_header()
-
-    def _write_header(self) -> None:
-        header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.length,)}
-        np.lib.format.write_array_header_1_0(self.file, header)
-
-    def append(self, values: np.ndarray) -> None:
-        self.file.write(np.ascontiguousarray(values, self.dtype).tobytes())
-        self.length += len(values)
-
-    def close(self) -> None:
-        self.file.seek(0)
-        self._write_header()
-        self.file.close()
-
-
 class _PartWriter:
     """The three files of one part; sentences are gathered and encoded by the thousand."""
 
     def __init__(self, folder: Path, name: str, tokenizer: WordPieceTokenizer):
         self.tokenizer, self.waiting, self.previous = tokenizer, [], -1
-        self.tokens = _NpyWriter(folder / f"{name}.tokens.npy", np.uint16 if len(tokenizer) <= 1 << 16 else np.int32)
-        self.sentences = _NpyWriter(folder / f"{name}.sentences.npy", np.int32)
-        self.documents = _NpyWriter(folder / f"{name}.documents.npy", np.int64)
+        self.tokens = NpyWriter(folder / f"{name}.tokens.npy", np.uint16 if len(tokenizer) <= 1 << 16 else np.int32)
+        self.sentences = NpyWriter(folder / f"{name}.sentences.npy", np.int32)
+        self.documents = NpyWriter(folder / f"{name}.documents.npy", np.int64)
 
     def add(self, document: int, sentence: str) -> None:
         self.waiting.append((document, sentence))

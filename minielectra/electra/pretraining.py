@@ -35,22 +35,32 @@ class Outcome:
         return sigmoid(self.logits).reshape(self.corrupted_ids.shape)
 
 
+def generator_config(config, pretraining):
+    """The generator's ElectraConfig; under the mlm objective it is the only tower, and of full size."""
+    full = pretraining.objective == "mlm"
+    return config if full else config.generator(pretraining.generator_width, pretraining.generator_depth)
+
+
 class ElectraPretraining:
     """Generator and discriminator over one set of parameters; under the mlm objective, one full-size masked language model."""
 
     def __init__(self, config, pretraining, parameters=None, xp=np, dtype=np.float32):
         """config: ElectraConfig of the discriminator; pretraining: PretrainingConfig."""
         self.config, self.pretraining = config, pretraining
-        joint = pretraining.objective == "electra"
-        gen_config = config.generator(pretraining.generator_width, pretraining.generator_depth) if joint else config
         if parameters is None:
-            shapes = embedding_shapes(config) | ElectraForMaskedLM.shapes(gen_config, "generator.", with_embeddings=False)
-            if joint:
-                shapes |= ElectraForPreTraining.shapes(config, "discriminator.", with_embeddings=False)
-            parameters = Parameters(shapes, xp, dtype)
+            parameters = Parameters(self.shapes(config, pretraining), xp, dtype)
         self.parameters = parameters
-        self.generator = ElectraForMaskedLM(gen_config, parameters, "generator.")
+        self.generator = ElectraForMaskedLM(generator_config(config, pretraining), parameters, "generator.")
+        joint = pretraining.objective == "electra"
         self.discriminator = ElectraForPreTraining(config, parameters, "discriminator.") if joint else None
+
+    @staticmethod
+    def shapes(config, pretraining):
+        """{name: shape} of all parameters: the shared tables, then the towers' own."""
+        own = ElectraForMaskedLM.shapes(generator_config(config, pretraining), "generator.", with_embeddings=False)
+        if pretraining.objective == "electra":
+            own |= ElectraForPreTraining.shapes(config, "discriminator.", with_embeddings=False)
+        return embedding_shapes(config) | own
 
     def replica(self):
         """The same parameters (shared memory) with gradients of its own: runs one shard of a batch."""

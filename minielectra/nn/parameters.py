@@ -26,8 +26,8 @@ class Parameters:
     and value matrices at once.
     """
 
-    def __init__(self, shapes, xp=np, dtype=np.float32, flat=None):
-        """shapes: {name: shape}, in the order of the buffer. flat [P]: an existing buffer to share, else zeros."""
+    def __init__(self, shapes, xp=np, dtype=np.float32, flat=None, grad=None):
+        """shapes: {name: shape}, in the order of the buffer. flat, grad [P]: existing buffers to use, else zeros."""
         self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
         self._span = {}
         size = 0
@@ -36,7 +36,7 @@ class Parameters:
             size = self._span[name][1]
         self.xp = xp
         self.flat = xp.zeros(size, dtype) if flat is None else flat
-        self.grad = xp.zeros(size, self.flat.dtype)
+        self.grad = xp.zeros(size, self.flat.dtype) if grad is None else grad
 
     def __getitem__(self, name):
         return self._views(*self._span[name], self.shapes[name])

@@ -1,12 +1,13 @@
 """Evaluation on held-out text, and the record of every score from which the learning curves are drawn."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from minielectra import detection
-from minielectra.backend import RandomStream, to_device, to_host
+from minielectra.backend import RandomStream, Workspace, to_device, to_host
 from minielectra.nn.layers import Run
 from minielectra.training.batches import STREAM_EVALUATION
 
@@ -14,10 +15,11 @@ from minielectra.training.batches import STREAM_EVALUATION
 class Evaluator:
     """Runs a model over a fixed evaluation set: fixed texts, fixed masks, fixed random numbers for the generator's samples."""
 
-    def __init__(self, trainee, batch, seed):
-        """trainee: Trainee (its threads and workspaces are used); batch: Batch, on the host."""
-        self.trainee, self.batch, self.seed = trainee, batch, seed
-        size = max(1, trainee.model.pretraining.batch_size // trainee.shards)
+    def __init__(self, model, batch, seed, threads=1):
+        """model: ElectraPretraining; batch: Batch, on the host; threads: how many chunks of it are run at once."""
+        self.model, self.batch, self.seed = model, batch, seed
+        self._workspaces = [Workspace(model.parameters.xp) for _ in range(threads)]
+        size = max(1, model.pretraining.batch_size // model.pretraining.shards)
         self._chunks = [slice(start, start + size) for start in range(0, len(batch.input_ids), size)]
 
     def __call__(self):
@@ -26,7 +28,8 @@ class Evaluator:
 
         All means are over the whole set: the losses as in training, the rest as named. Padding counts nowhere.
         """
-        pieces = list(self.trainee.map(self._worker, range(self.trainee.shards)))
+        with ThreadPoolExecutor(len(self._workspaces)) as pool:
+            pieces = list(pool.map(self._worker, range(len(self._workspaces))))
         pieces = [piece for _, piece in sorted(pair for worker in pieces for pair in worker)]
         joined = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
         b = self.batch
@@ -35,7 +38,7 @@ class Evaluator:
             "gen_loss": -float(joined["log_likelihood"][used].astype(np.float64).mean()),
             "gen_accuracy": float(joined["correct"][used].mean()),
         }
-        if self.trainee.model.discriminator is None:
+        if self.model.discriminator is None:
             return metrics, None
         originals = np.take_along_axis(b.input_ids, b.positions, axis=1)
         metrics["sample_accuracy"] = float((joined["samples"] == originals)[used].mean())
@@ -50,18 +53,16 @@ class Evaluator:
         return metrics, record
 
     def _worker(self, i):
-        """Every chunk number ≡ i (mod shards): (number, arrays) of each."""
-        stride = self.trainee.shards
-        return [(n, self._chunk(i, n)) for n in range(i, len(self._chunks), stride)]
+        """Every chunk number ≡ i (mod threads): (number, arrays) of each."""
+        return [(n, self._chunk(self._workspaces[i], n)) for n in range(i, len(self._chunks), len(self._workspaces))]
 
-    def _chunk(self, i, number):
-        xp = self.trainee.xp
-        replica, ws = self.trainee.replicas[i], self.trainee.workspaces[i]
+    def _chunk(self, ws, number):
+        xp = self.model.parameters.xp
         ws.reset()
         part = self.batch.shard(self._chunks[number])
         random = RandomStream((self.seed, STREAM_EVALUATION, number))  # on the host: any device samples alike
         uniform = to_device(random.uniform(part.positions.size, np.float32), xp)
-        outcome, _ = replica.forward(part.to_device(xp), (1.0, 1.0), Run(ws), uniform)
+        outcome, _ = self.model.forward(part.to_device(xp), (1.0, 1.0), Run(ws, backward=False), uniform)
         p = to_host(outcome.probabilities)
         target = np.take_along_axis(part.input_ids, part.positions, axis=1)
         likelihood = p[np.arange(len(p)), target.reshape(-1)].reshape(target.shape)

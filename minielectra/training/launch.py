@@ -15,9 +15,10 @@ from minielectra.training.trainer import Trainer
 
 DEFAULTS = {
     "preset": "tiny", "corpus": None, "vocab": None, "steps": None, "minutes": None, "eval_every": None,
-    "checkpoint_every": None, "seed": 0, "threads": None, "device": "cpu",
+    "checkpoint_every": None, "seed": 0, "threads": None, "workers": None, "device": "cpu",
     "init": None,
 }  # fmt: skip
+MACHINE = ("threads", "workers")  # settings that change no result, so that a resumed run may have others
 
 
 def launch(given, overrides, out, default_minutes, started=None):
@@ -69,11 +70,11 @@ def resume(folder, given, overrides, started=None):
         own | own["overrides"] | info.get("config", {}) | info.get("pretraining", {}) | {"steps": info.get("steps", own["steps"])}
     )
     for name, value in (given | overrides).items():
-        if name != "threads" and name in known and known[name] != value:
+        if name not in MACHINE and name in known and known[name] != value:
             raise InputError(
                 f"{folder}: was begun with {name} {known[name]}, not {value}; resume it as it was, or start a new run"
             )
-    return _finish(Trainer(folder, started))
+    return _finish(Trainer(folder, started, {name: given[name] for name in MACHINE if name in given}))
 
 
 def _initial(settings):

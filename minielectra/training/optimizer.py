@@ -7,7 +7,7 @@
 m and v; here that is the default, and the correction an option.
 """
 
-import math
+import numpy as np
 
 from minielectra.backend import array_module
 
@@ -24,49 +24,41 @@ def decays(name):
     return "LayerNorm" not in name and not name.endswith(".bias")
 
 
-def clip_scale(grad, limit):
-    """(global norm of grad [P], the factor that brings it down to `limit`); limit 0: factor 1."""
-    norm = math.sqrt(float(array_module(grad).dot(grad, grad)))
+def clip_scale(norm, limit):
+    """(norm, the factor that brings a gradient of this global norm down to `limit`); limit 0: factor 1."""
     return norm, (limit / norm if limit and norm > limit else 1.0)
 
 
 class Adam:
     """Adam's two moments, each one flat array, and the update."""
 
-    def __init__(self, parameters, config):
-        """parameters: Parameters; config: PretrainingConfig (adam_*, weight_decay, bias_correction)."""
+    def __init__(self, parameters, config, first=None, second=None):
+        """parameters: Parameters; config: PretrainingConfig (adam_*, weight_decay, bias_correction); first, second [P]: existing
+        arrays for the moments, else zeros."""
         self.parameters, self.config = parameters, config
-        self.first = parameters.xp.zeros_like(parameters.flat)
-        self.second = parameters.xp.zeros_like(parameters.flat)
-        self._blocks = list(self._cut())
+        self.first = parameters.xp.zeros_like(parameters.flat) if first is None else first
+        self.second = parameters.xp.zeros_like(parameters.flat) if second is None else second
+        self.blocks = list(self._cut())
 
     def reset(self):
         """Forget both moments."""
         self.first[...] = 0
         self.second[...] = 0
 
-    def update(self, grad, rate, scale=1.0, step=0, pool=None):
+    def update(self, grad, rate, scale=1.0, step=0, blocks=None):
         """One update with grad [P] · scale, at learning rate `rate`. `step` (from 0) only matters with bias correction.
-        `pool`: an executor whose threads share the blocks; every block is independent, so the result is the same."""
+        `blocks`: some of `self.blocks`, else all; they are independent, so several workers may share them."""
         c = self.config
         first_scale = second_scale = 1.0
         if c.bias_correction:
             first_scale = 1.0 / (1.0 - c.adam_beta1 ** (step + 1))
             second_scale = 1.0 / (1.0 - c.adam_beta2 ** (step + 1))
-
-        def run(blocks):
-            for start, stop, decay in blocks:
-                part = slice(start, stop)
-                self._update_block(
-                    self.parameters.flat[part], grad[part], self.first[part], self.second[part],
-                    rate, scale, decay, first_scale, second_scale,
-                )  # fmt: skip
-
-        if pool is None:
-            run(self._blocks)
-        else:
-            threads = pool.threads
-            list(pool.map(run, [self._blocks[i::threads] for i in range(threads)]))
+        for start, stop, decay in self.blocks if blocks is None else blocks:
+            part = slice(start, stop)
+            self._update_block(
+                self.parameters.flat[part], grad[part], self.first[part], self.second[part],
+                rate, scale, decay, first_scale, second_scale,
+            )  # fmt: skip
 
     def _update_block(self, p, g, m, v, rate, scale, decay, first_scale, second_scale):
         xp = array_module(p)
@@ -89,6 +81,7 @@ class Adam:
 
     def _cut(self):
         """(start, stop, decay) of blocks that cover the buffer; a block has one decay."""
+        size = BLOCK if self.parameters.xp is np else self.parameters.size
         stretch = None
         for name in self.parameters:
             start, stop = self.parameters.span(name)
@@ -96,13 +89,13 @@ class Adam:
             if stretch and stretch[2] == decay:
                 stretch = (stretch[0], stop, decay)
             else:
-                yield from _blocks(stretch)
+                yield from _blocks(stretch, size)
                 stretch = (start, stop, decay)
-        yield from _blocks(stretch)
+        yield from _blocks(stretch, size)
 
 
-def _blocks(stretch):
+def _blocks(stretch, size):
     if stretch:
         start, stop, decay = stretch
-        for begin in range(start, stop, BLOCK):
-            yield begin, min(begin + BLOCK, stop), decay
+        for begin in range(start, stop, size):
+            yield begin, min(begin + size, stop), decay

@@ -1,29 +1,24 @@
-"""One training step: the batch cut into shards, each run by a replica on its own thread, gradients summed in a fixed order.
+"""One training step: the batch cut into shards, each run by a worker, gradients summed in a fixed order, one update.
 
-NumPy lets go of Python's lock inside BLAS and inside its elementwise loops, so two shards on two threads, with BLAS limited to
-one thread each, beat one batch with BLAS on two. For a fixed number of shards the results are the same bits, however many threads
-run them; they change in the last digits with the number of shards, which is therefore a setting and never read off the machine.
+A worker is a thread or a process of its own (see `workers.py`). For a fixed number of shards the results are the same bits, however
+many workers there are and whatever they are; they change in the last digits with the number of shards, which is therefore a
+setting and never read off the machine.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from minielectra.backend import RandomStream, Workspace, set_blas_threads
+from minielectra.backend import RandomStream, Workspace, array_module, set_blas_threads
+from minielectra.electra.pretraining import ElectraPretraining
 from minielectra.nn.layers import Run
+from minielectra.nn.parameters import Parameters
 from minielectra.training.optimizer import Adam, clip_scale
+from minielectra.training.workers import Processes, Threads, processes_available
 
 STREAM_SHARD = 5  # purposes of random streams: every key is (seed, purpose, step, …)
-
-
-class Pool(ThreadPoolExecutor):
-    """Worker threads that know how many they are."""
-
-    def __init__(self, threads):
-        super().__init__(threads, thread_name_prefix="shard")
-        self.threads = threads
 
 
 @dataclass
@@ -40,22 +35,79 @@ class StepResult:
         return bool(np.isfinite([self.gen_loss, self.disc_loss or 0.0, self.grad_norm]).all())
 
 
-class Trainee:
-    """A model in training: replicas, their workspaces, the optimiser and the threads they run on."""
+class Worker:
+    """One worker's part of a step: every `count`-th shard from `index` on, and every `count`-th block of the flat buffers."""
 
-    def __init__(self, model, threads=None):
-        """model: ElectraPretraining, initialised. threads: at most one for each shard (the default)."""
-        self.model = model
-        self.xp = model.parameters.xp
-        config = model.pretraining
-        on_host = self.xp is np
-        self.shards = min(config.shards, config.batch_size) if on_host else 1
-        self.pool = Pool(min(threads or self.shards, self.shards)) if on_host else None
+    def __init__(self, config, pretraining, memory, index, count):
+        """memory [3 + S, P]: parameters, Adam's two moments, and the gradients of S shards; shared by all workers."""
+        self.xp = array_module(memory)
+        shapes = ElectraPretraining.shapes(config, pretraining)
+        self.grads = memory[3:]
+        self.replicas = {
+            i: ElectraPretraining(config, pretraining, Parameters(shapes, self.xp, flat=memory[0], grad=memory[3 + i]))
+            for i in range(index, len(self.grads), count)
+        }
+        self.workspace = Workspace(self.xp)
+        parameters = next(iter(self.replicas.values())).parameters
+        self.optimizer = Adam(parameters, pretraining, memory[1], memory[2])
+        self.blocks = list(enumerate(self.optimizer.blocks))[index::count]
+
+    def shards(self, parts, normalizers, seed, step):
+        """Forward and backward of this worker's shards; parts: a Batch for each shard -> [(shard, gen_loss, disc_loss)]."""
+        return [(i, *self._shard(i, parts[i], normalizers, seed, step)) for i in self.replicas]
+
+    def _shard(self, i, part, normalizers, seed, step):
+        model, ws = self.replicas[i], self.workspace
+        ws.reset()
+        model.parameters.zero_grad()
+        if not len(part.input_ids):
+            return 0.0, 0.0
+        random = RandomStream((seed, STREAM_SHARD, step, i), self.xp)
+        part = part.to_device(self.xp)
+        uniform = random.uniform(part.positions.size, model.parameters.flat.dtype)
+        outcome = model.forward_backward(part, normalizers, Run(ws, random), uniform)
+        return float(outcome.gen_loss), None if outcome.disc_loss is None else float(outcome.disc_loss)
+
+    def reduce(self):
+        """Sum the shards' gradients, in order, into the first's -> [(block, sum of squares)]."""
+        if self.xp is not np:  # one shard, and a device is better asked once
+            return [(0, float(self.xp.dot(self.grads[0], self.grads[0])))]
+        sums = []
+        for number, (start, stop, _) in self.blocks:
+            total = self.grads[0, start:stop]
+            for other in self.grads[1:]:
+                total += other[start:stop]
+            sums.append((number, float(np.dot(total, total))))
+        return sums
+
+    def update(self, rate, scale, step):
+        """Adam on this worker's blocks."""
+        self.optimizer.update(self.grads[0], rate, scale, step, [block for _, block in self.blocks])
+
+
+class Trainee:
+    """A model in training: its parameters, gradients and moments in one block of memory, and the workers that update them."""
+
+    def __init__(self, model, threads=None, workers=None):
+        """model: ElectraPretraining, initialised; its values are taken over by `self.model`. threads: number of workers, at most
+        (and by default) one for each shard. workers: "threads" or "processes" (the default where the system can)."""
+        config, pretraining, xp = model.config, model.pretraining, model.parameters.xp
+        on_host = xp is np
+        self.shards = min(pretraining.shards, pretraining.batch_size) if on_host else 1
+        self.count = min(threads or self.shards, self.shards) if on_host else 1
         if on_host:
             set_blas_threads(1)
-        self.replicas = [model.replica() for _ in range(self.shards)]
-        self.workspaces = [Workspace(self.xp) for _ in range(self.shards)]
-        self.optimizer = Adam(model.parameters, config)
+        wanted = workers or ("processes" if processes_available() else "threads")
+        self.workers = wanted if self.count > 1 else "threads"
+        engine = Processes if self.workers == "processes" else Threads
+        shape = (3 + self.shards, model.parameters.size)
+        self.engine = engine(Worker, (config, pretraining), shape, model.parameters.flat.dtype, xp, self.count)
+        memory = self.engine.memory
+        memory[0] = model.parameters.flat
+        parameters = Parameters(model.parameters.shapes, xp, flat=memory[0], grad=memory[3])
+        self.model = ElectraPretraining(config, pretraining, parameters)
+        self.optimizer = Adam(parameters, pretraining, memory[1], memory[2])
+        self.xp = xp
 
     def step(self, batch, rate, seed, step):
         """One update with `batch` (a Batch on the host) at learning rate `rate` -> StepResult.
@@ -64,32 +116,19 @@ class Trainee:
         """
         normalizers = batch.normalizers()
         parts = [batch.shard(part) for part in slices(len(batch.input_ids), self.shards)]
-        losses = list(self.map(lambda i: self._shard(i, parts[i], normalizers, seed, step), range(len(parts))))
-        grad = self.replicas[0].parameters.grad
-        for replica in self.replicas[1 : len(parts)]:
-            grad += replica.parameters.grad
-        norm, scale = clip_scale(grad, self.model.pretraining.clip_norm)
-        gen_loss = sum(float(gen) for gen, _ in losses)
-        disc_loss = None if self.model.discriminator is None else sum(float(disc) for _, disc in losses)
+        losses = sorted(pair for worker in self.engine.run("shards", parts, normalizers, seed, step) for pair in worker)
+        squares = sorted(pair for worker in self.engine.run("reduce") for pair in worker)
+        norm, scale = clip_scale(math.sqrt(sum(square for _, square in squares)), self.model.pretraining.clip_norm)
+        gen_loss = sum(gen for _, gen, _ in losses)
+        disc_loss = None if self.model.discriminator is None else sum(disc for _, _, disc in losses)
         result = StepResult(gen_loss, disc_loss, norm)
         if result.finite:
-            self.optimizer.update(grad, rate, scale, step, self.pool)
+            self.engine.run("update", rate, scale, step)
         return result
 
-    def map(self, function, items):
-        """`function` over `items` on the worker threads, results in order."""
-        return map(function, items) if self.pool is None else self.pool.map(function, items)
-
-    def _shard(self, i, part, normalizers, seed, step):
-        replica, ws = self.replicas[i], self.workspaces[i]
-        ws.reset()
-        replica.parameters.zero_grad()
-        random = RandomStream((seed, STREAM_SHARD, step, i), self.xp)
-        run = Run(ws, random)
-        part = part.to_device(self.xp)
-        uniform = random.uniform(part.positions.size, self.model.parameters.flat.dtype)
-        outcome = replica.forward_backward(part, normalizers, run, uniform)
-        return outcome.gen_loss, outcome.disc_loss
+    def close(self):
+        """End the workers."""
+        self.engine.close()
 
 
 def slices(count, parts):

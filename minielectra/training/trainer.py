@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from minielectra.electra.towers import read_towers
 from minielectra.errors import InputError
 from minielectra.files import write_text
 from minielectra.training import run_folder
-from minielectra.training.batches import Batches, held_out_batch
+from minielectra.training.batches import Batches, held_out_batch, prefetched
 from minielectra.training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from minielectra.training.corpus import open_dataset
 from minielectra.training.evaluation import DetectionLog, Evaluator
@@ -48,14 +48,20 @@ class Interrupted(Exception):
 class Trainer:
     """One run: `Trainer(folder).run()` takes it from where it is to its end."""
 
-    def __init__(self, folder, started=None):
-        """folder: a run's, with its run.json; started: time.monotonic() at which a budget of --minutes began."""
+    def __init__(self, folder, started=None, machine=None):
+        """folder: a run's, with its run.json; started: time.monotonic() at which a budget of --minutes began; machine: settings
+        that may differ from the run's own, since they change no result (threads, workers)."""
         self.folder = Path(folder)
         self.started = time.monotonic() if started is None else started
         self.info = run_folder.load(folder)
-        self.settings = s = self.info["settings"]
+        self.settings = s = self.info["settings"] | (machine or {})
         self.xp = backend.load(s["device"])
         dataset = open_dataset(self.folder, s)
+        fingerprint = dataset.info.get("fingerprint")
+        if self.info.get("corpus", {}).get("fingerprint", fingerprint) != fingerprint:
+            raise InputError(
+                f"{dataset.directory}: not the corpus this run began with; prepare that one again, or start a new run"
+            )
         overrides = s["overrides"] | {"vocab_size": len(dataset.tokenizer)}
         self.config, self.pretraining = configure(s["preset"], overrides)
         model = ElectraPretraining(self.config, self.pretraining, xp=self.xp)
@@ -63,21 +69,17 @@ class Trainer:
             model.parameters.load_state(read_towers(s["init"], self.pretraining.objective)[1])
         else:
             initialize(model, s["seed"])
-        self.trainee = Trainee(model, s["threads"])
-        self.batches = Batches(dataset, self.pretraining, s["seed"])
+        self.trainee = Trainee(model, s["threads"], s.get("workers"))
+        indexes = self.folder / "data"  # what is kept of a corpus so that starting again need not read it
+        self.batches = Batches(dataset, self.pretraining, s["seed"], indexes)
         count = max(1, EVALUATION_TOKENS // self.pretraining.seq_length)
-        held_out = held_out_batch(dataset, self.pretraining, s["seed"], count)
-        self.evaluate = Evaluator(self.trainee, held_out, s["seed"])
-        frequencies = token_counts(dataset)
+        held_out = held_out_batch(dataset, self.pretraining, s["seed"], count, indexes)
+        self.evaluate = Evaluator(self.trainee.model, held_out, s["seed"], self.trainee.count)
+        frequencies = dataset.train.token_counts(len(dataset.tokenizer), indexes)
         special = dataset.tokenizer.special_ids
         self.log = DetectionLog(self.folder / "detection.npz", held_out, frequencies, special)
         self.unigram_entropy = unigram_loss(frequencies, held_out, special)
         dataset.tokenizer.save(self.folder / "vocab.txt")
-        fingerprint = dataset.info.get("fingerprint")
-        if self.info.get("corpus", {}).get("fingerprint", fingerprint) != fingerprint:
-            raise InputError(
-                f"{dataset.directory}: not the corpus this run began with; prepare that one again, or start a new run"
-            )
         corpus = {"fingerprint": fingerprint, "sources": dataset.info.get("sources"), "train_tokens": dataset.train.n_tokens}
         steps = self.info.get("steps") or s["steps"] or self._calibrate(s["minutes"])
         self.info = run_folder.with_configs(
@@ -97,11 +99,11 @@ class Trainer:
         self.tokens, self.running = state["tokens"], state["running"]
         self.clock = time.monotonic() - state["seconds"]
         bar = tqdm(total=self.steps, initial=step, unit="step", desc="train", dynamic_ncols=True, smoothing=0.05)
-        with bar, interruptible() as stop:
+        with bar, interruptible() as stop, closing(prefetched(self.batches, step, self.steps)) as batches:
             if step == 0 and not self.metrics:
                 self._evaluate(0, bar)
-            while step < self.steps:
-                self._step(step)
+            for batch in batches:
+                self._step(step, batch)
                 step += 1
                 bar.update()
                 if step % self.eval_every == 0 or step == self.steps:
@@ -112,11 +114,10 @@ class Trainer:
                     raise Interrupted(step, self.folder)
         return self.metrics[-1]
 
-    def _step(self, step):
+    def _step(self, step, batch):
         p = self.pretraining
         warmup = p.warmup_steps or math.ceil(p.warmup_fraction * self.steps)
         self.rate = learning_rate(step, self.steps, p.learning_rate, warmup)
-        batch = self.batches[step]
         result = self.trainee.step(batch, self.rate, self.settings["seed"], step)
         if not result.finite:
             raise InputError(
@@ -169,10 +170,11 @@ class Trainer:
         """How many steps fit into a run of so many minutes, by timing some at learning rate 0 and an evaluation."""
         seed = self.settings["seed"]
         times = []
-        for step in range(CALIBRATION_STEPS):
-            begin = time.monotonic()
-            self.trainee.step(self.batches[step], 0.0, seed, step)
+        begin = time.monotonic()
+        for step, batch in enumerate(prefetched(self.batches, 0, CALIBRATION_STEPS)):
+            self.trainee.step(batch, 0.0, seed, step)
             times.append(time.monotonic() - begin)
+            begin += times[-1]
         self.trainee.optimizer.reset()
         begin = time.monotonic()
         self.evaluate()
@@ -189,15 +191,6 @@ def progress(entry):
     if entry["tokens_per_second"]:
         text["tok/s"] = f"{entry['tokens_per_second']:,.0f}"
     return text
-
-
-def token_counts(dataset):
-    """How often each vocabulary entry occurs in the training text, [V] int64, read in pieces."""
-    counts = np.zeros(len(dataset.tokenizer), np.int64)
-    tokens = dataset.train.tokens
-    for start in range(0, len(tokens), 1 << 22):
-        counts += np.bincount(tokens[start : start + (1 << 22)], minlength=len(counts))
-    return counts
 
 
 def unigram_loss(counts, batch, special_ids):
