@@ -210,25 +210,34 @@ def allocator(workspace, like):
     return workspace if workspace is not None else array_module(like)
 
 
-def _blas_setter():
-    """The function of NumPy's own BLAS that sets its number of threads, or None (found through the loaded library)."""
+def _blas_function(verb):
+    """NumPy's own BLAS's function that sets or gets ("set", "get") its number of threads, or None (found in the loaded library)."""
     try:
         library = ctypes.CDLL(sys.modules["numpy._core._multiarray_umath"].__file__)
     except (KeyError, OSError):
         return None
-    names = (
-        "scipy_openblas_set_num_threads64_",
-        "openblas_set_num_threads64_",
-        "openblas_set_num_threads",
-        "MKL_Set_Num_Threads",
-    )
+    names = ("scipy_openblas_{}_num_threads64_", "openblas_{}_num_threads64_", "openblas_{}_num_threads")
+    names = [name.format(verb) for name in names] + [{"set": "MKL_Set_Num_Threads", "get": "MKL_Get_Max_Threads"}[verb]]
     return next((getattr(library, name) for name in names if hasattr(library, name)), None)
 
 
 def set_blas_threads(count):
     """Let NumPy's matrix products use `count` threads from now on. Returns False where this BLAS cannot be told (no harm done)."""
-    setter = _blas_setter()
+    setter = _blas_function("set")
     if setter is None:
         return False
     setter(int(count))
     return True
+
+
+@contextmanager
+def blas_threads(count):
+    """Within, NumPy's matrix products use `count` threads; afterwards as many as before."""
+    getter = _blas_function("get")
+    before = getter() if getter is not None else None
+    set_blas_threads(count)
+    try:
+        yield
+    finally:
+        if before is not None:
+            set_blas_threads(before)

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+from itertools import islice
 
 from minielectra import __version__
 from minielectra.errors import InputError
@@ -72,13 +73,15 @@ def _shown(name, value):
 
 def detect(a):
     """Score texts, from the arguments or from standard input."""
-    from minielectra.inference import colored, detect, load_discriminator, plain
+    from minielectra.inference import colored, detect_many, load_discriminator, plain
 
     model, tokenizer = load_discriminator(a.source)
     color = not a.json and (a.color == "always" or (a.color == "auto" and sys.stdout.isatty()))
     show = json.dumps if a.json else colored if color else plain
-    for text in a.text or (line.rstrip("\n") for line in sys.stdin):
-        print(show(detect(model, tokenizer, text)), flush=True)
+    at_once = 1 if sys.stdin.isatty() else 256  # a person wants an answer to every line
+    texts = iter(a.text or (line.rstrip("\n") for line in sys.stdin))
+    while group := list(islice(texts, at_once)):
+        print(*map(show, detect_many(model, tokenizer, group)), sep="\n", flush=True)
 
 
 def plot(a):

@@ -14,6 +14,8 @@ from minielectra.functional.losses import sigmoid
 from minielectra.training import run_folder
 from minielectra.training.checkpoint import list_checkpoints, load_parameters
 
+BATCH_TOKENS = 8192  # in one call of the model, padding included
+
 
 def load_pretraining(run, checkpoint=None):
     """The joint model of a run at a checkpoint's folder (the last one by default) -> ElectraPretraining, WordPieceTokenizer.
@@ -54,19 +56,35 @@ def detect(model, tokenizer, text):
     model: ElectraForPreTraining. A text longer than the model is read in windows that overlap by half; every piece is scored
     where it has the most context. Offsets count characters of `text`.
     """
-    ids, tokens, offsets = tokenizer.encode_with_offsets(text)
-    scores = np.zeros(len(ids))
+    return detect_many(model, tokenizer, [text])[0]
+
+
+def detect_many(model, tokenizer, texts):
+    """`detect` of several texts at once -> list of its results. Sequences of like length share a batch: little padding."""
+    encoded = [tokenizer.encode_with_offsets(text) for text in texts]
+    scores = [np.zeros(len(ids)) for ids, _, _ in encoded]
     room = model.config.max_position_embeddings - 2
-    for start, stop, keep_from, keep_to in windows(len(ids), room):
-        window = np.array([[tokenizer.cls_id, *ids[start:stop], tokenizer.sep_id]], np.int32)
-        probabilities = to_host(sigmoid(model(window)))[0, 1:-1]
-        scores[keep_from:keep_to] = probabilities[keep_from - start : keep_to - start]
-    return {
-        "text": text,
-        "tokens": list(tokens),
-        "replaced": [round(float(p), 6) for p in scores],
-        "offsets": [[int(a), int(b)] for a, b in offsets],
-    }
+    pieces = [(n, *window) for n, (ids, _, _) in enumerate(encoded) for window in windows(len(ids), room)]
+    pieces.sort(key=lambda piece: piece[2] - piece[1])
+    while pieces:
+        count = max(1, BATCH_TOKENS // (pieces[-1][2] - pieces[-1][1] + 2))
+        batch, pieces = pieces[-count:], pieces[:-count]
+        rows = [[tokenizer.cls_id, *encoded[n][0][start:stop], tokenizer.sep_id] for n, start, stop, _, _ in batch]
+        longest = max(map(len, rows))
+        ids = np.array([row + [tokenizer.pad_id] * (longest - len(row)) for row in rows], np.int32)
+        valid = np.arange(longest) < np.array([[len(row)] for row in rows])
+        probabilities = to_host(sigmoid(model(ids, valid)))[:, 1:]
+        for (n, start, _, keep_from, keep_to), p in zip(batch, probabilities, strict=True):
+            scores[n][keep_from:keep_to] = p[keep_from - start : keep_to - start]
+    return [
+        {
+            "text": text,
+            "tokens": list(tokens),
+            "replaced": [round(float(p), 6) for p in own],
+            "offsets": [[int(a), int(b)] for a, b in offsets],
+        }
+        for text, (_, tokens, offsets), own in zip(texts, encoded, scores, strict=True)
+    ]
 
 
 def windows(count, room):

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import mmap
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,23 @@ def open_array(path: Path) -> np.ndarray:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: damaged or cut short ({reason:.200})") from None
     return values
+
+
+def release(values: np.ndarray) -> None:
+    """Take the pages of a mapped array out of this process; they stay in the system's cache, and are found there when next used.
+
+    Nothing is lost without it: such pages are no one's memory but the cache's. But they count as the process's own wherever its
+    size is shown, up to the whole file, and with it a limit can be kept. Does nothing to an array in memory.
+    """
+    if isinstance(values.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        values.base.madvise(mmap.MADV_DONTNEED)
+
+
+def in_pieces(values: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """``values`` [n] in slices of ``size``; of a mapped array, the pages of one are released before the next is read."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+        release(values)
 
 
 def stored_array(stem: Path, key: object, dtype, pieces: Callable[[], Iterable[np.ndarray]]) -> np.ndarray:

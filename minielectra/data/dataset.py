@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from minielectra.data.arrays import open_array, stored_array
+from minielectra.data.arrays import in_pieces, open_array, release, stored_array
 from minielectra.data.packing import SHORT_TARGET, SINGLE_SEGMENT, pack_pieces
 from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.errors import InputError
@@ -21,7 +21,7 @@ INDEX_VERSION = 1  # of the files that `DatasetPart` keeps; a new one makes them
 
 # An example as it is kept: where it starts in the stream, and the tokens of its two segments. 12 bytes.
 _EXAMPLE = np.dtype([("start", "<i8"), ("first", "<u2"), ("second", "<u2")])
-_PIECE = 1 << 20  # tokens counted at a time
+_PIECE = 1 << 20  # tokens or sentences read at a time
 
 
 class Examples:
@@ -34,6 +34,10 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def release(self) -> None:
+        """See `arrays.release`."""
+        release(self._kept)
 
     def __getitem__(self, i: np.ndarray) -> np.ndarray:
         """Raises IndexError for an index that is out of range, InputError for a damaged row."""
@@ -62,6 +66,10 @@ class DatasetPart:
     document_starts: np.ndarray
     directory: Path
     identity: str
+
+    def release(self) -> None:
+        """See `arrays.release`."""
+        release(self.tokens)
 
     @property
     def n_tokens(self) -> int:
@@ -111,8 +119,7 @@ class DatasetPart:
         def pieces() -> Iterator[np.ndarray]:
             counts = np.zeros(vocab_size, np.int64)
             with self._bar("counting") as bar:
-                for start in range(0, self.n_tokens, _PIECE):
-                    piece = self.tokens[start : start + _PIECE]
+                for piece in in_pieces(self.tokens, _PIECE):
                     if int(piece.min()) < 0 or int(piece.max()) >= vocab_size:
                         path = self.directory / f"{self.name}.tokens.npy"
                         raise InputError(f"{path}: holds tokens that are not in the vocabulary; prepare the dataset again")
@@ -134,8 +141,11 @@ class DatasetPart:
 
     def _check_sentences(self) -> None:
         """Here, and not in `Dataset.open`, because it reads a file that grows with the corpus."""
-        total = int(self.sentence_lengths.sum(dtype=np.int64))
-        if total != self.n_tokens or (len(self.sentence_lengths) and int(self.sentence_lengths.min()) < 0):
+        total, least = 0, 0
+        for lengths in in_pieces(self.sentence_lengths, _PIECE):
+            total += int(lengths.sum(dtype=np.int64))
+            least = min(least, int(lengths.min()))
+        if total != self.n_tokens or least < 0:
             path = self.directory / f"{self.name}.sentences.npy"
             raise InputError(f"{path}: {total} tokens in all, but there are {self.n_tokens}; prepare the dataset again")
 

@@ -20,6 +20,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from minielectra.data.arrays import in_pieces, release
 from minielectra.errors import InputError
 
 SINGLE_SEGMENT, SHORT_TARGET = 0.1, 0.05  # shares of examples
@@ -85,19 +86,20 @@ def pack_pieces(
 
 def _sentence_ends(sentence_lengths: np.ndarray, document_starts: np.ndarray) -> Iterator[tuple[list[int], bool]]:
     """(positions in the stream where sentences of one document end, whether they are its last) for stretches of the corpus."""
-    count, position = len(sentence_lengths), 0
-    for first in range(0, count, _PIECE):
-        last = min(first + _PIECE, count)
-        ends = position + np.cumsum(sentence_lengths[first:last], dtype=np.int64)
-        position = int(ends[-1])
-        ends = ends.tolist()
+    first, position = 0, 0
+    for lengths in in_pieces(sentence_lengths, _PIECE):
+        last = first + len(lengths)
+        ends = (position + np.cumsum(lengths, dtype=np.int64)).tolist()
+        position = ends[-1]
         a, b = np.searchsorted(document_starts, (first + 1, last + 1))  # documents that begin after `first`, up to `last`
         cuts = [0, *(np.asarray(document_starts[a:b]) - first).tolist()]
         for i, j in pairwise(cuts):
             if j > i:
                 yield ends[i:j], True
         if cuts[-1] < last - first:
-            yield ends[cuts[-1] :], last == count
+            yield ends[cuts[-1] :], last == len(sentence_lengths)
+        first = last
+        release(document_starts)
 
 
 def _cut(ends: list[int], start: int, seq_length: int, target: int, single_segment: float, rng: random.Random) -> tuple[int, int]:

@@ -11,7 +11,8 @@ import numpy as np
 from minielectra.backend import array_module, scatter_add
 from minielectra.electra import huggingface
 from minielectra.nn.encoder import Encoder, encoder_shapes, linear_shapes, norm_shapes
-from minielectra.nn.layers import Embeddings, Gelu, LayerNorm, Linear, Run
+from minielectra.nn.inference import forward_only
+from minielectra.nn.layers import Embeddings, Gelu, LayerNorm, Linear
 from minielectra.nn.parameters import Parameters
 
 EMBEDDINGS = "electra.embeddings"
@@ -72,6 +73,16 @@ class Electra:
         embedded, encoded = cache
         self.embeddings.backward(self.encoder.backward(dhidden, encoded, run), embedded, run)
 
+    def infer(self, input_ids, attention_mask, token_type_ids, forward):
+        """The arguments of `__call__`; forward(input_ids, valid, token_type_ids, run) -> [B·T, …]. -> [B, T, …]"""
+        ids, valid, segments = self.prepare(input_ids, attention_mask, token_type_ids)
+
+        def run_part(part, run):
+            logits = forward(ids[part], None if valid is None else valid[part], segments[part], run)
+            return logits.reshape(*ids[part].shape, *logits.shape[1:])
+
+        return forward_only(run_part, ids.shape, self.parameters.xp)
+
     def prepare(self, input_ids, attention_mask, token_type_ids):
         """The arguments of `__call__` as arrays of the model's module: ids, valid (None where nothing is padding), segments."""
         xp = self.parameters.xp
@@ -84,6 +95,8 @@ class Electra:
             raise ValueError(f"{ids.shape[1]} tokens, but max_position_embeddings is {self.config.max_position_embeddings}")
         if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= self.config.vocab_size):
             raise ValueError(f"token ids must lie in 0 … {self.config.vocab_size - 1}")
+        if valid is not None and xp is np and valid.all():
+            valid = None  # nothing to mask
         return ids, valid, segments
 
 
@@ -133,9 +146,7 @@ class ElectraForMaskedLM(Electra):
 
     def __call__(self, input_ids, attention_mask=None, token_type_ids=None):
         """-> logits [B, T, V]. Arguments [B, T], any integers; no dropout."""
-        ids, valid, segments = self.prepare(input_ids, attention_mask, token_type_ids)
-        logits, _ = self.forward(ids, valid, segments, None, Run())
-        return logits.reshape(*ids.shape, -1)
+        return self.infer(input_ids, attention_mask, token_type_ids, lambda *x: self.forward(*x[:3], None, x[3])[0])
 
 
 class TiedLinear(Linear):
@@ -179,6 +190,4 @@ class ElectraForPreTraining(Electra):
 
     def __call__(self, input_ids, attention_mask=None, token_type_ids=None):
         """-> logits [B, T] of "replaced". Arguments [B, T], any integers; no dropout."""
-        ids, valid, segments = self.prepare(input_ids, attention_mask, token_type_ids)
-        logits, _ = self.forward(ids, valid, segments, Run())
-        return logits.reshape(ids.shape)
+        return self.infer(input_ids, attention_mask, token_type_ids, lambda *x: self.forward(*x)[0])

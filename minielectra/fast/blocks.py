@@ -1,5 +1,7 @@
 """What the fast operations share: blocks that stay in cache, and sums by BLAS."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from minielectra.backend import array_module
@@ -11,6 +13,12 @@ def blocks(x, rows, row_size, elements=BLOCK):
     """Slices over `rows` rows of `row_size` elements each, about `elements` elements a slice; one slice where `x` is on a device."""
     step = max(1, elements // max(1, row_size)) if array_module(x) is np else max(1, rows)
     return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def slices(count, parts):
+    """`count` items in `parts` consecutive slices whose sizes differ by at most one."""
+    edges = [count * i // parts for i in range(parts + 1)]
+    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 def column_sum(x):

@@ -8,7 +8,7 @@ from minielectra.data.packing import make_batch, shuffled_index
 from minielectra.electra.corruption import mask_batch
 
 STREAM_MASKS, STREAM_EVALUATION = 2, 3  # purposes of random streams: every key is (seed, purpose, …)
-_STEPS = 64  # shuffled at a time: two thousand examples cost little more than 32, so that most steps find theirs done
+_STEPS = 16  # shuffled at a time, since five hundred examples cost little more than 32; after as many, pages are released
 
 
 class Batches:
@@ -32,6 +32,8 @@ class Batches:
         group, place = divmod(step, _STEPS)
         known, order = self._shuffled
         if known != group:
+            self.examples.release()
+            self.dataset.train.release()
             index = np.arange(group * _STEPS * size, (group + 1) * _STEPS * size)
             epochs, order = index // count, np.empty(len(index), np.int64)
             for epoch in range(epochs[0], epochs[-1] + 1):

@@ -7,12 +7,12 @@ setting and never read off the machine.
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from minielectra.backend import RandomStream, Workspace, array_module, set_blas_threads
 from minielectra.electra.pretraining import ElectraPretraining
+from minielectra.fast.blocks import slices
 from minielectra.nn.layers import Run
 from minielectra.nn.parameters import Parameters
 from minielectra.training.optimizer import Adam, clip_scale
@@ -129,9 +129,3 @@ class Trainee:
     def close(self):
         """End the workers."""
         self.engine.close()
-
-
-def slices(count, parts):
-    """`count` items in `parts` consecutive slices whose sizes differ by at most one."""
-    edges = [count * i // parts for i in range(parts + 1)]
-    return [slice(a, b) for a, b in pairwise(edges)]

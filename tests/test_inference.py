@@ -1,0 +1,86 @@
+"""Scoring texts: many at once as one by one, in pieces as at once, windows over long texts."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+from minielectra import cli
+from minielectra.data.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer
+from minielectra.electra.config import ElectraConfig
+from minielectra.electra.models import ElectraForMaskedLM, ElectraForPreTraining
+from minielectra.inference import detect, detect_many, windows
+from minielectra.nn import inference
+
+CONFIG = ElectraConfig(
+    vocab_size=31, embedding_size=6, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=10,
+    max_position_embeddings=20,
+)  # fmt: skip
+
+
+def filled(cls, dtype=np.float64):
+    model = cls(CONFIG, dtype=dtype)
+    model.parameters.flat[...] = np.random.default_rng(0).standard_normal(model.parameters.size)
+    return model
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return WordPieceTokenizer([*SPECIAL_TOKENS, *"abcdefghijklmnopqrstuvwxyz"])
+
+
+@pytest.mark.parametrize("cls", [ElectraForPreTraining, ElectraForMaskedLM])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_pieces_equal_the_whole(cls, threads, monkeypatch):
+    model, random = filled(cls), np.random.default_rng(1)
+    ids, valid = random.integers(0, 31, (7, 9)), np.arange(9) < random.integers(1, 10, (7, 1))
+    expected = model(ids, valid, ids % 2)
+    monkeypatch.setattr(inference, "PIECE", 12)
+    monkeypatch.setattr(inference, "usable_cores", lambda: threads)
+    np.testing.assert_allclose(model(ids, valid, ids % 2), expected, rtol=1e-12, atol=1e-13)
+
+
+def test_nothing_is_kept_of_a_block_that_is_left(monkeypatch):
+    """Forward only needs no more memory for a deep model than for a shallow one."""
+    sizes = []
+
+    class Watched(inference.Workspace):
+        def reset(self):
+            super().reset()
+            sizes.append(self)
+
+    import dataclasses
+
+    monkeypatch.setattr(inference, "Workspace", lambda xp: sizes.append(Watched(xp)) or sizes[-1])
+    for layers in (1, 12):
+        deep = ElectraForPreTraining(dataclasses.replace(CONFIG, num_hidden_layers=layers, max_position_embeddings=512))
+        deep(np.zeros((4, 400), np.int32))
+    assert sizes[0].nbytes == sizes[-1].nbytes > 0
+
+
+def test_many_equal_one_by_one(tokenizer):
+    model, random = filled(ElectraForPreTraining), np.random.default_rng(2)
+    texts = [" ".join(random.choice(list("abcdefgh"), n)) for n in (3, 0, 70, 18, 19, 1, 40)]
+    for text, found in zip(texts, detect_many(model, tokenizer, texts), strict=True):
+        alone = detect(model, tokenizer, text)
+        assert {**alone, "replaced": 0} == {**found, "replaced": 0} and found["text"] == text
+        np.testing.assert_allclose(found["replaced"], alone["replaced"], atol=2e-6)
+        assert len(found["tokens"]) == len(text.split())
+
+
+@pytest.mark.parametrize(("count", "room"), [(0, 5), (1, 5), (5, 5), (6, 5), (17, 5), (100, 18), (3, 1)])
+def test_windows_cover_every_token_once(count, room):
+    kept = []
+    for start, stop, keep_from, keep_to in windows(count, room):
+        assert 0 <= start <= keep_from < keep_to <= stop <= count and stop - start <= room
+        kept += range(keep_from, keep_to)
+    assert kept == list(range(count))
+
+
+def test_lines_of_standard_input(tokenizer, tmp_path, monkeypatch, capsys):
+    filled(ElectraForPreTraining, np.float32).save_pretrained(tmp_path, tokenizer)
+    monkeypatch.setattr("sys.stdin", io.StringIO("a b\n\nc\n"))
+    assert cli.main(["detect", str(tmp_path), "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["tokens"] for line in lines] == [["a", "b"], [], ["c"]]
