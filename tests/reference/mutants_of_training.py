@@ -1,0 +1,212 @@
+"""Mistakes in what is learned from what: the tied matrix, losses, labels, samples, the step and the optimiser."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from minielectra.electra import models, pretraining
+from minielectra.nn import layers
+from minielectra.nn.parameters import Parameter
+from minielectra.training import optimizer
+from minielectra.training import step as training_step
+from minielectra.training.optimizer import Adam
+from minielectra.training.step import Worker
+
+from . import chances, checks
+from .mutation import Mutants
+
+MUTANTS = Mutants()
+
+
+# --- the output matrix
+
+
+@MUTANTS.add("the output matrix adds nothing to the word table's gradient")
+def _(mp):
+    def backward(self, dy, cache, run):
+        return layers.linear_backward(dy, cache, np.zeros_like(self.weight.grad), self.bias.grad, ws=run.ws)
+
+    mp.setattr(models.TiedLinear, "backward", backward)
+
+
+@MUTANTS.add("the output matrix is a copy of the word table", check="training, float64")
+def _(mp):
+    forward = models.TiedLinear.forward
+
+    def untied(self, x, run):
+        if not hasattr(self, "copied"):
+            self.copied = True
+            self.weight = Parameter(self.weight.value.copy(), np.zeros_like(self.weight.grad))
+        return forward(self, x, run)
+
+    mp.setattr(models.TiedLinear, "forward", untied)
+
+
+# --- losses and labels
+
+
+@MUTANTS.add("the MLM loss is divided by the number of slots", hidden=True)
+def _(mp):
+    original = pretraining.cross_entropy_forward
+    mp.setattr(pretraining, "cross_entropy_forward", lambda x, y, w, z: original(x, y, w, len(w)))
+
+
+@MUTANTS.add("unused slots count in the MLM loss", hidden=True)
+def _(mp):
+    original = pretraining.cross_entropy_forward
+    mp.setattr(pretraining, "cross_entropy_forward", lambda x, y, w, z: original(x, y, np.where(w > 0, w, 1.0), z))
+
+
+@MUTANTS.add("padding counts in the discriminator's loss", hidden=True)
+def _(mp):
+    original = pretraining.binary_cross_entropy_forward
+    mp.setattr(pretraining, "binary_cross_entropy_forward", lambda x, y, w, z: original(x, y, np.ones_like(w), w.size))
+
+
+@MUTANTS.add("λ is forgotten")
+def _(mp):
+    original = pretraining.binary_cross_entropy_backward
+    mp.setattr(pretraining, "binary_cross_entropy_backward", lambda cache, weight: original(cache))
+
+
+@MUTANTS.add("the generator's weight is forgotten")
+def _(mp):
+    original = pretraining.cross_entropy_backward
+    mp.setattr(pretraining, "cross_entropy_backward", lambda cache, weight: original(cache))
+
+
+@MUTANTS.add("a right guess is labelled replaced", check="samples of the model", hidden=True)
+def _(mp):
+    original = pretraining.replace_tokens
+
+    def replace_tokens(ids, positions, used, samples):
+        corrupted, replaced = original(ids, positions, used, samples)
+        np.put_along_axis(replaced, positions, used, axis=1)
+        return corrupted, replaced
+
+    mp.setattr(pretraining, "replace_tokens", replace_tokens)
+
+
+@MUTANTS.add("unused slots are corrupted too", hidden=True)
+def _(mp):
+    original = pretraining.replace_tokens
+    mp.setattr(pretraining, "replace_tokens", lambda ids, at, used, samples: original(ids, at, np.ones_like(used), samples))
+
+
+# --- chance
+
+
+@MUTANTS.add("the likeliest word instead of a sample", check="samples of the model", hidden=True)
+def _(mp):
+    mp.setattr(pretraining, "sample_categorical", lambda p, u, temperature: p.argmax(axis=1).astype(np.int32))
+
+
+@MUTANTS.add("temperature multiplies instead of dividing", check="samples", hidden=True)
+def _(mp):
+    original = chances.corruption.sample_categorical
+    mp.setattr(chances.corruption, "sample_categorical", lambda p, u, temperature: original(p, u, 1.0 / temperature))
+
+
+@MUTANTS.add("samples lie one word too low", check="training, float64", hidden=True)
+def _(mp):
+    original = pretraining.sample_categorical
+    mp.setattr(pretraining, "sample_categorical", lambda p, u, t: np.maximum(original(p, u, t) - 1, 0))
+
+
+@MUTANTS.add("positions are drawn with replacement", check="chosen sets", hidden=True)
+def _(mp):
+    original = chances.corruption.choose_positions
+    mp.setattr(chances.corruption, "choose_positions", lambda *arguments: original(*arguments[:-1], True))
+
+
+# --- the step and the optimiser
+
+
+@MUTANTS.add("weight decay on biases", check="training, float64", hidden=True)
+def _(mp):
+    mp.setattr(optimizer, "decays", lambda name: "LayerNorm" not in name)
+
+
+@MUTANTS.add("weight decay on LayerNorm's weights", check="training, float64", hidden=True)
+def _(mp):
+    mp.setattr(optimizer, "decays", lambda name: not name.endswith(".bias"))
+
+
+@MUTANTS.add("weight decay goes through the moments (L2)", check="training, float64", hidden=True)
+def _(mp):
+    original = Adam._update_block
+
+    def update_block(self, p, g, m, v, rate, scale, decay, *rest):
+        original(self, p, g * scale + decay * p, m, v, rate, 1.0, 0.0, *rest)
+
+    mp.setattr(Adam, "_update_block", update_block)
+
+
+@MUTANTS.add("ε is added under the square root", check="training, float64", hidden=True)
+def _(mp):
+    def update_block(self, p, g, m, v, rate, scale, decay, *_):
+        c, g = self.config, g * scale
+        m[...] = c.adam_beta1 * m + (1 - c.adam_beta1) * g
+        v[...] = c.adam_beta2 * v + (1 - c.adam_beta2) * g * g
+        p -= rate * (m / np.sqrt(v + c.adam_epsilon) + decay * p)
+
+    mp.setattr(Adam, "_update_block", update_block)
+
+
+@MUTANTS.add("the moments' bias is corrected", check="training, float64", hidden=True)
+def _(mp):
+    init = Adam.__init__
+    mp.setattr(Adam, "__init__", lambda self, p, config, *rest: init(self, p, replace(config, bias_correction=True), *rest))
+
+
+@MUTANTS.add("the schedule is one step ahead", check="training, float64", hidden=True)
+def _(mp):
+    original = optimizer.learning_rate
+    mp.setattr(optimizer, "learning_rate", lambda step, *rest: original(step + 1, *rest))
+
+
+@MUTANTS.add("the learning rate falls only after the warm-up", check="training, float64", hidden=True)
+def _(mp):
+    def linear(step, steps, peak, warmup):
+        return peak * min(step / warmup, (steps - step) / (steps - warmup))
+
+    mp.setattr(optimizer, "learning_rate", linear)
+
+
+@MUTANTS.add("no clipping", check="training, float64", hidden=True)
+def _(mp):
+    original = training_step.clip_scale
+    mp.setattr(training_step, "clip_scale", lambda norm, limit: (original(norm, limit)[0], 1.0))
+
+
+def _after_each_shard(mp, change):
+    """Have `change(gradient [P], PretrainingConfig)` scale every shard's gradient."""
+    original = Worker._shard
+
+    def shard(self, i, *rest):
+        losses = original(self, i, *rest)
+        model = self.replicas[i]
+        model.parameters.grad *= change(model.parameters.grad, model.pretraining)
+        return losses
+
+    mp.setattr(Worker, "_shard", shard)
+
+
+@MUTANTS.add("each shard is clipped on its own", check="training, float64", hidden=True)
+def _(mp):
+    _after_each_shard(mp, lambda grad, settings: min(1.0, settings.clip_norm / np.linalg.norm(grad)))
+
+
+@MUTANTS.add("gradients of the shards are averaged, not summed", check="training, float64", hidden=True)
+def _(mp):
+    _after_each_shard(mp, lambda grad, settings: 1.0 / settings.shards)
+
+
+@MUTANTS.add("each shard is averaged over its own tokens", check="training, float64", hidden=True)
+def _(mp):
+    original = Worker._shard
+
+    def shard(self, i, part, normalizers, *rest):
+        return original(self, i, part, tuple(checks.SETTINGS.shards * own for own in part.normalizers()), *rest)
+
+    mp.setattr(Worker, "_shard", shard)
