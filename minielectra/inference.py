@@ -65,16 +65,15 @@ def detect_many(model, tokenizer, texts):
     scores = [np.zeros(len(ids)) for ids, _, _ in encoded]
     room = model.config.max_position_embeddings - 2
     pieces = [(n, *window) for n, (ids, _, _) in enumerate(encoded) for window in windows(len(ids), room)]
-    pieces.sort(key=lambda piece: piece[2] - piece[1])
+    pieces.sort(key=lambda piece: piece[1] - piece[2])  # longest first
     while pieces:
-        count = max(1, BATCH_TOKENS // (pieces[-1][2] - pieces[-1][1] + 2))
-        batch, pieces = pieces[-count:], pieces[:-count]
+        count = max(1, BATCH_TOKENS // (pieces[0][2] - pieces[0][1] + 2))
+        batch, pieces = pieces[:count], pieces[count:]
         rows = [[tokenizer.cls_id, *encoded[n][0][start:stop], tokenizer.sep_id] for n, start, stop, _, _ in batch]
-        longest = max(map(len, rows))
-        ids = np.array([row + [tokenizer.pad_id] * (longest - len(row)) for row in rows], np.int32)
-        valid = np.arange(longest) < np.array([[len(row)] for row in rows])
-        probabilities = to_host(sigmoid(model(ids, valid)))[:, 1:]
-        for (n, start, _, keep_from, keep_to), p in zip(batch, probabilities, strict=True):
+        lengths = np.array([[len(row)] for row in rows])
+        ids = np.array([row + [tokenizer.pad_id] * (len(rows[0]) - len(row)) for row in rows], np.int32)
+        logits = to_host(model(ids, np.arange(len(rows[0])) < lengths, skip_padding=True))
+        for (n, start, _, keep_from, keep_to), p in zip(batch, sigmoid(logits)[:, 1:], strict=True):
             scores[n][keep_from:keep_to] = p[keep_from - start : keep_to - start]
     return [
         {

@@ -1,5 +1,6 @@
 """Scoring texts: many at once as one by one, in pieces as at once, windows over long texts."""
 
+import dataclasses
 import io
 import json
 
@@ -31,32 +32,31 @@ def tokenizer():
 
 
 @pytest.mark.parametrize("cls", [ElectraForPreTraining, ElectraForMaskedLM])
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_pieces_equal_the_whole(cls, threads, monkeypatch):
+@pytest.mark.parametrize("cores", [1, 2, 3])
+def test_pieces_equal_the_whole(cls, cores, monkeypatch):
     model, random = filled(cls), np.random.default_rng(1)
-    ids, valid = random.integers(0, 31, (7, 9)), np.arange(9) < random.integers(1, 10, (7, 1))
+    ids, lengths = random.integers(0, 31, (7, 9)), random.integers(1, 10, 7)
+    valid = np.arange(9) < lengths[:, None]
     expected = model(ids, valid, ids % 2)
     monkeypatch.setattr(inference, "PIECE", 12)
-    monkeypatch.setattr(inference, "usable_cores", lambda: threads)
+    monkeypatch.setattr(inference, "FEW", 1)
+    monkeypatch.setattr(inference, "usable_cores", lambda: cores)
     np.testing.assert_allclose(model(ids, valid, ids % 2), expected, rtol=1e-12, atol=1e-13)
+    skipped = model(ids, valid, ids % 2, skip_padding=True)
+    np.testing.assert_allclose(skipped[valid], expected[valid], rtol=1e-12, atol=1e-13)
+    assert (skipped[~valid] == 0).all()
 
 
 def test_nothing_is_kept_of_a_block_that_is_left(monkeypatch):
     """Forward only needs no more memory for a deep model than for a shallow one."""
     sizes = []
-
-    class Watched(inference.Workspace):
-        def reset(self):
-            super().reset()
-            sizes.append(self)
-
-    import dataclasses
-
-    monkeypatch.setattr(inference, "Workspace", lambda xp: sizes.append(Watched(xp)) or sizes[-1])
+    monkeypatch.setattr(inference, "usable_cores", lambda: 1)
     for layers in (1, 12):
-        deep = ElectraForPreTraining(dataclasses.replace(CONFIG, num_hidden_layers=layers, max_position_embeddings=512))
-        deep(np.zeros((4, 400), np.int32))
-    assert sizes[0].nbytes == sizes[-1].nbytes > 0
+        monkeypatch.setattr(inference, "_spare", [])
+        config = dataclasses.replace(CONFIG, num_hidden_layers=layers, max_position_embeddings=512)
+        ElectraForPreTraining(config)(np.zeros((4, 400), np.int32))
+        sizes.append(inference._spare[0].nbytes)
+    assert sizes[0] == sizes[1] > 0
 
 
 def test_many_equal_one_by_one(tokenizer):

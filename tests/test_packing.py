@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from properties import given, settings, st
 
+from minielectra.data import packing
 from minielectra.data.packing import MINIMUM_TOKENS, make_batch, pack, shuffled_index
 from minielectra.errors import InputError
 
@@ -44,6 +45,18 @@ def test_invariants(documents, seq_length, seed):
         assert len(lost) < MINIMUM_TOKENS and np.array_equal(lost, np.arange(last - first)[len(used[first:last]) - len(lost) :])
     # two segments meet where a sentence ends
     assert np.isin(split[split < end], np.cumsum(lengths)).all()
+
+
+@given(DOCUMENTS, st.integers(8, 64), st.integers(0, 5), st.integers(1, 40))
+@settings(max_examples=300, deadline=None)
+def test_pieces_make_no_difference(documents, seq_length, seed, piece):
+    lengths, starts = arrays([[5], *documents, *documents])
+    whole = pack(lengths, starts, seq_length, seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "_PIECE", piece)
+        pieces = list(packing.pack_pieces(lengths, starts, seq_length, seed))
+    assert max(map(len, pieces)) <= piece
+    assert np.array_equal(np.concatenate(pieces), whole)
 
 
 def test_shares_of_single_segments_and_fill():

@@ -59,8 +59,8 @@ def test_every_sentence_is_in_one_part(tmp_path):
         "sentences": len(data.train.sentence_lengths),
         "documents": len(data.train.document_starts),
     }
-    rows = data.train.examples(32)
-    assert rows[-1, 2] <= data.train.n_tokens
+    examples = data.train.examples(32)
+    assert examples[np.array([-1])][0, 2] <= data.train.n_tokens
 
 
 def test_deterministic_from_files_and_lists(tmp_path, monkeypatch):
@@ -134,6 +134,13 @@ def test_overwriting(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "mine"]
 
 
+def test_a_corpus_that_is_gone_is_said_to_be(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "train.examples-0.npy").write_bytes(b"")  # what a run keeps of a corpus prepared elsewhere
+    with pytest.raises(InputError, match="no such file"):
+        prepare(tmp_path / "moved away", tmp_path / "out", toy_tokenizer())
+
+
 def test_bad_arguments(tmp_path):
     with pytest.raises(InputError, match="fraction"):
         prepare(make_documents(3), tmp_path / "x", toy_tokenizer(), held_out_fraction=1.5)
@@ -169,7 +176,13 @@ def _edit(key, value):
         ("train.tokens.npy", lambda p: p.write_bytes(b""), "damaged or cut short"),
         ("heldout.sentences.npy", lambda p: p.unlink(), "missing"),
         ("heldout.documents.npy", lambda p: np.save(p, np.zeros(3)), "not what dataset.json says"),
+        ("train.tokens.npy", lambda p: p.write_bytes(p.read_bytes() + b"more"), "damaged or cut short"),
         ("train.sentences.npy", lambda p: np.save(p, np.load(p) + 1), "tokens in all"),
+        (
+            "train.sentences.npy",
+            lambda p: np.save(p, np.append(np.load(p)[:-2], [-1, 1 + np.load(p)[-2:].sum()]).astype("i4")),
+            "tokens in all",
+        ),
     ],
 )
 def test_damaged_datasets(tmp_path, name, damage, message):
@@ -177,7 +190,7 @@ def test_damaged_datasets(tmp_path, name, damage, message):
     prepare(make_documents(30), out, toy_tokenizer())
     damage(out / name)
     with pytest.raises(InputError, match=message) as caught:
-        Dataset.open(out)
+        Dataset.open(out).train.examples(32)  # what grows with the corpus is checked when it is read
     assert str(out) in str(caught.value) and "\n" not in str(caught.value)
     shutil.rmtree(out)
     with pytest.raises(InputError, match="not a prepared dataset"):

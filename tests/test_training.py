@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,6 +117,20 @@ def test_a_finished_run_can_be_resumed_without_harm(finished):
     cli("train", "--resume", finished, "--seed", "3")
     after = final_arrays(finished)
     assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_a_damaged_index_stops_a_run_in_one_line_and_is_made_again(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    shutil.rmtree(run / "checkpoints")
+    (index,) = (run / "data").glob("train.examples-*.npy")
+    rows = len(np.load(index, mmap_mode="r"))
+    index.write_bytes(index.read_bytes()[: -12 * rows] + bytes(12 * rows))
+    message = cli("train", "--resume", run, check=2).stderr.splitlines()[-1]
+    assert message.startswith("minielectra: ") and f"{index}: damaged; remove it" in message
+    index.unlink()
+    cli("train", "--resume", run)
+    assert_same_run(finished, run)
 
 
 def test_mlm_objective_trains_without_a_discriminator(tmp_path, corpus):

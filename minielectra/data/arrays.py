@@ -11,6 +11,8 @@ import numpy as np
 
 from minielectra.errors import InputError
 
+_SMALL = 1 << 25  # bytes of a mapped file that may stay in the process: mapping pages again costs time
+
 
 class NpyWriter:
     """A one-dimensional ``.npy`` file that grows: NumPy leaves room in the header for the final length."""
@@ -46,7 +48,7 @@ def open_array(path: Path) -> np.ndarray:
             raise ValueError("its length is not what its header says")
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, TypeError, AttributeError, EOFError, SyntaxError, MemoryError) as error:
+    except Exception as error:  # the header is a Python literal: damage makes its parser raise all sorts of things
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: damaged or cut short ({reason:.200})") from None
     return values
@@ -56,9 +58,9 @@ def release(values: np.ndarray) -> None:
     """Take the pages of a mapped array out of this process; they stay in the system's cache, and are found there when next used.
 
     Nothing is lost without it: such pages are no one's memory but the cache's. But they count as the process's own wherever its
-    size is shown, up to the whole file, and with it a limit can be kept. Does nothing to an array in memory.
+    size is shown, up to the whole file. Does nothing to an array in memory, or to one too small to matter.
     """
-    if isinstance(values.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+    if values.nbytes > _SMALL and isinstance(values.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         values.base.madvise(mmap.MADV_DONTNEED)
 
 

@@ -42,10 +42,13 @@ class Examples:
     def __getitem__(self, i: np.ndarray) -> np.ndarray:
         """Raises IndexError for an index that is out of range, InputError for a damaged row."""
         kept = np.take(self._kept, i)
-        start, first, second = (kept[name].astype(np.int64) for name in _EXAMPLE.names)
-        rows = np.stack([start, start + first, start + first + second], axis=-1)
-        length = first + second + np.where(second > 0, 3, 2)
-        if not ((start >= 0) & (first > 0) & (length <= self._seq_length) & (rows[..., 2] <= self._n_tokens)).all():
+        rows = np.empty((len(kept), 3), np.int64)
+        for column, name in enumerate(_EXAMPLE.names):
+            rows[:, column] = kept[name]
+        rows = rows.cumsum(axis=1)
+        start, split, end = rows.T
+        specials = 2 + (end > split)
+        if not ((start >= 0) & (split > start) & (end - start + specials <= self._seq_length) & (end <= self._n_tokens)).all():
             name = getattr(self._kept, "filename", None) or "the index of examples"
             raise InputError(f"{name}: damaged; remove it, it is made again")
         return rows

@@ -62,7 +62,7 @@ def pack_pieces(
     rows, found = array("q"), False
     target, position = seq_length, 0
     ends = []  # where the current document's sentences end, as far as read and not yet used up
-    for more, complete in _sentence_ends(sentence_lengths, document_starts):
+    for more, complete in _sentence_ends(np.asanyarray(sentence_lengths), np.asanyarray(document_starts)):
         ends += more
         enough = MINIMUM_TOKENS if complete else seq_length  # `_cut` looks no further than one target ahead
         while ends[-1] - position >= enough:

@@ -65,7 +65,9 @@ def mask_batch(input_ids, valid, token_type_ids, special_ids, mask_id, vocab_siz
     input_ids, token_type_ids [B, T] int32, valid [B, T] bool; special_ids: never chosen; config: PretrainingConfig;
     random: np.random.Generator.
     """
-    candidates = valid & ~np.isin(input_ids, list(special_ids))
+    candidates = valid.copy()
+    for special in special_ids:
+        candidates &= input_ids != special
     slots = min(config.masked_per_example, input_ids.shape[1])
     positions, used = choose_positions(
         candidates, valid.sum(axis=1), slots, config.mask_fraction, random, config.mask_with_replacement

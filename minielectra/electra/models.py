@@ -73,15 +73,16 @@ class Electra:
         embedded, encoded = cache
         self.embeddings.backward(self.encoder.backward(dhidden, encoded, run), embedded, run)
 
-    def infer(self, input_ids, attention_mask, token_type_ids, forward):
-        """The arguments of `__call__`; forward(input_ids, valid, token_type_ids, run) -> [B·T, …]. -> [B, T, …]"""
+    def infer(self, forward, features, input_ids, attention_mask, token_type_ids, skip_padding):
+        """The arguments of `__call__`; forward(input_ids, valid, token_type_ids, run) -> [B·T, *features]. -> [B, T, *features]"""
+
+        def run(ids, *more):
+            return forward(ids, *more).reshape(*ids.shape, *features)
+
         ids, valid, segments = self.prepare(input_ids, attention_mask, token_type_ids)
-
-        def run_part(part, run):
-            logits = forward(ids[part], None if valid is None else valid[part], segments[part], run)
-            return logits.reshape(*ids[part].shape, *logits.shape[1:])
-
-        return forward_only(run_part, ids.shape, self.parameters.xp)
+        results = self.parameters.xp.zeros((*ids.shape, *features), self.parameters.flat.dtype)
+        forward_only(run, results, ids, valid, segments, skip_padding)
+        return results
 
     def prepare(self, input_ids, attention_mask, token_type_ids):
         """The arguments of `__call__` as arrays of the model's module: ids, valid (None where nothing is padding), segments."""
@@ -95,8 +96,6 @@ class Electra:
             raise ValueError(f"{ids.shape[1]} tokens, but max_position_embeddings is {self.config.max_position_embeddings}")
         if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= self.config.vocab_size):
             raise ValueError(f"token ids must lie in 0 … {self.config.vocab_size - 1}")
-        if valid is not None and xp is np and valid.all():
-            valid = None  # nothing to mask
         return ids, valid, segments
 
 
@@ -144,9 +143,14 @@ class ElectraForMaskedLM(Electra):
             scatter_add(dhidden, rows, dchosen)  # chosen = hidden[rows]
         self.encode_backward(dhidden, encoded, run)
 
-    def __call__(self, input_ids, attention_mask=None, token_type_ids=None):
-        """-> logits [B, T, V]. Arguments [B, T], any integers; no dropout."""
-        return self.infer(input_ids, attention_mask, token_type_ids, lambda *x: self.forward(*x[:3], None, x[3])[0])
+    def __call__(self, input_ids, attention_mask=None, token_type_ids=None, skip_padding=False):
+        """-> logits [B, T, V]. Arguments [B, T], any integers; no dropout. skip_padding: what lies behind a sequence's last valid
+        token is not computed, and 0: faster where lengths differ."""
+
+        def forward(*inputs):
+            return self.forward(*inputs[:3], None, inputs[3])[0]
+
+        return self.infer(forward, (self.config.vocab_size,), input_ids, attention_mask, token_type_ids, skip_padding)
 
 
 class TiedLinear(Linear):
@@ -188,6 +192,6 @@ class ElectraForPreTraining(Electra):
         dx = self.gelu.backward(dx, c2, run)
         self.encode_backward(self.dense.backward(dx, c1, run), encoded, run)
 
-    def __call__(self, input_ids, attention_mask=None, token_type_ids=None):
-        """-> logits [B, T] of "replaced". Arguments [B, T], any integers; no dropout."""
-        return self.infer(input_ids, attention_mask, token_type_ids, lambda *x: self.forward(*x)[0])
+    def __call__(self, input_ids, attention_mask=None, token_type_ids=None, skip_padding=False):
+        """-> logits [B, T] of "replaced". Arguments [B, T], any integers; no dropout. skip_padding: as for ElectraForMaskedLM."""
+        return self.infer(lambda *x: self.forward(*x)[0], (), input_ids, attention_mask, token_type_ids, skip_padding)

@@ -17,27 +17,29 @@ BLOCK = 1 << 16  # probabilities worked on at a time
 SAFE = 40.0  # exp of scores within ± this neither overflows nor loses a row's sum, in float32 either
 
 
-def attention_forward(q, k, v, mask=None, keep=None, scale=1.0, out=None, ws=None):
+def attention_forward(q, k, v, mask=None, keep=None, scale=1.0, out=None, ws=None, backward=True):
     """q, k, v [B, N, T, D] -> o [B, N, T, D], cache.
 
     mask: additive over keys, [B, 1, 1, T]. keep [B, N, T, T] bool (of [key, query]) and `scale` = 1 / P(keep): dropout of the
-    probabilities. `out`: where to write o (a strided view will do).
+    probabilities. `out`: where to write o (a strided view will do). Where no backward pass follows, the cache is None.
     """
     xp = array_module(q)
     memory = allocator(ws, q)
     batch, heads, length, _ = q.shape
-    p = memory.empty((batch, heads, length, length), q.dtype)
     o = memory.empty(q.shape, q.dtype) if out is None else out
+    p = memory.empty((batch, heads, length, length), q.dtype) if backward else None
     parts = blocks(q, batch, heads * length * length, BLOCK)
     with scratch(ws):
-        spare = memory.empty(p[parts[0]].shape, p.dtype) if keep is not None else None
+        first = (parts[0].stop if parts else 0, heads, length, length)
+        spare = memory.empty(first, q.dtype) if keep is not None or not backward else None
         for part in parts:
-            weights = p[part]
+            size = part.stop - part.start
+            weights = p[part] if backward else spare[:size]
             _probabilities(q[part], k[part], None if mask is None else mask[part], weights)
             if keep is not None:
-                weights, _ = dropout_forward(weights, keep[part], scale, out=spare[: part.stop - part.start])
+                weights, _ = dropout_forward(weights, keep[part], scale, out=spare[:size])
             xp.matmul(weights.swapaxes(-1, -2), v[part], out=o[part])
-    return o, (q, k, v, p, keep, scale, o)
+    return o, (q, k, v, p, keep, scale, o) if backward else None
 
 
 def _probabilities(q, k, mask, p):

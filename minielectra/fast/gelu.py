@@ -30,14 +30,15 @@ ERF_POLYNOMIAL = (
 ERF_CLIP = 5.5**2
 
 
-def gelu_forward(x, ws=None):
-    """x [...] float32 or float64, contiguous -> y [...], cache. x is overwritten by dy/dx, which is the cache."""
-    return _in_blocks(x, _exact_block, ws)
+def gelu_forward(x, ws=None, backward=True):
+    """x [...] float32 or float64, contiguous -> y [...], cache. x is overwritten by dy/dx, which is the cache; or, where no backward
+    pass follows, by y."""
+    return _in_blocks(x, _exact_block, ws, backward)
 
 
-def gelu_tanh_forward(x, ws=None):
-    """The tanh form: x [...], contiguous -> y [...], cache. x is overwritten by dy/dx, which is the cache."""
-    return _in_blocks(x, _tanh_block, ws)
+def gelu_tanh_forward(x, ws=None, backward=True):
+    """The tanh form of the same."""
+    return _in_blocks(x, _tanh_block, ws, backward)
 
 
 def gelu_backward(dy, cache):
@@ -49,26 +50,29 @@ def gelu_backward(dy, cache):
 gelu_tanh_backward = gelu_backward
 
 
-def _in_blocks(x, block_function, ws):
+def _in_blocks(x, block_function, ws, backward):
     memory = allocator(ws, x)
-    y = memory.empty(x.shape, x.dtype)
+    y = memory.empty(x.shape, x.dtype) if backward else x
     flat_x, flat_y = x.reshape(-1), y.reshape(-1)
     parts = blocks(flat_x, x.size, 1)
     with scratch(ws):
         spare = memory.empty((2, parts[0].stop if parts else 0), x.dtype)
         for part in parts:
             size = part.stop - part.start
-            block_function(flat_x[part], flat_y[part], spare[0, :size], spare[1, :size])
-    return y, x
+            block_function(flat_x[part], flat_y[part], spare[0, :size], spare[1, :size], backward)
+    return y, x if backward else None
 
 
-def _exact_block(x, y, cdf, density):
-    """x [K] -> y [K], and dy/dx over x; cdf, density [K]: scratch."""
+def _exact_block(x, y, cdf, density, backward):
+    """x [K] -> y [K], which may be x; with `backward`, dy/dx over x. cdf, density [K]: scratch."""
     xp = array_module(x)
     square = xp.multiply(x, x, out=density)
     erf_scaled(x, square, out=cdf)  # erf(x/√2)
     cdf += 1.0
     cdf *= 0.5  # Φ(x)
+    if not backward:
+        xp.multiply(cdf, x, out=y)
+        return
     density *= -0.5
     xp.exp(density, out=density)
     density *= 1.0 / math.sqrt(2.0 * math.pi)  # φ(x)
@@ -92,14 +96,19 @@ def erf_scaled(x, square, out):
     return xp.tanh(out, out=out)
 
 
-def _tanh_block(x, y, t, slope):
-    """x [K] -> y [K], and dy/dx over x; t, slope [K]: scratch."""
+def _tanh_block(x, y, t, slope, backward):
+    """As `_exact_block`; t, slope [K]: scratch."""
     xp = array_module(x)
     xp.multiply(x, x, out=slope)
     xp.multiply(slope, A * C, out=t)
     t += C
     t *= x
     xp.tanh(t, out=t)
+    if not backward:
+        t += 1.0
+        t *= 0.5
+        xp.multiply(x, t, out=y)
+        return
     slope *= 3.0 * A * C
     slope += C  # u'
     slope *= x

@@ -59,7 +59,8 @@ class SelfAttention:
             keep = run.random.keep_mask((shape[0], self.heads, shape[1], shape[1]), self.drop)
             scale = 1.0 / keep_probability(self.drop)
         y = allocator(run.ws, x).empty(x.shape, x.dtype)
-        _, attended = attention_forward(q, k, v, mask, keep, scale, out=self._heads(y, shape)[0], ws=run.ws)
+        out = self._heads(y, shape)[0]
+        _, attended = attention_forward(q, k, v, mask, keep, scale, out=out, ws=run.ws, backward=run.backward)
         return y, (projected, attended, shape)
 
     def backward(self, dy, cache, run):

@@ -1,7 +1,7 @@
 """Forward passes only, over many sequences: cut into pieces that run side by side, nothing kept for a backward pass.
 
-One large matrix product is best cut by BLAS, many small ones by us: a single sequence gets all of BLAS's threads; a batch is cut into
-pieces of about `PIECE` tokens, which are dealt out to threads with BLAS limited to one each.
+One large matrix product is best cut by BLAS, many small ones by us: a few tokens get all of BLAS's threads; a batch is sorted by
+length and cut into pieces of about `PIECE` tokens, which go to threads with BLAS limited to one each.
 """
 
 import os
@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from minielectra.backend import Workspace, blas_threads
-from minielectra.fast.blocks import slices
+from minielectra.backend import Workspace, array_module, blas_threads
 from minielectra.nn.layers import Run
 
 PIECE = 1024  # tokens
+FEW = 256  # tokens that are not worth cutting
+
+_spare = []  # workspaces of earlier calls: memory that need not be asked of the system again
 
 
 def usable_cores():
@@ -21,27 +23,48 @@ def usable_cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def forward_only(function, shape, xp, threads=None):
-    """function(part, run) -> array [rows of the slice `part`, …], for a batch of `shape` [B, T] -> array [B, …].
+def forward_only(function, results, ids, valid, segments, skip_padding=False):
+    """Fill results [B, T, …], zeros, with function(ids, valid, segments, run) -> array [b, t, …] of some of the sequences at a time.
 
-    threads: at most as many (all usable cores by default); a batch on a device is not cut.
+    ids, segments [B, T]; valid [B, T] bool, or None where nothing is padding. skip_padding: what lies behind a sequence's last valid
+    token need not be computed and stays 0. A batch on a device is neither sorted nor cut.
     """
-    rows, length = shape
-    cores = threads or usable_cores()
-    threads = min(cores, rows, rows * length // PIECE) if xp is np else 1
-    if threads < 2:
+    xp = array_module(results)
+    if xp is not np or not ids.size:
+        results += function(ids, valid, segments, Run(Workspace(xp), backward=False))
+        if valid is not None and skip_padding:
+            results *= valid.reshape(*valid.shape, *[1] * (results.ndim - 2))
+        return
+    lengths = np.full(*ids.shape)
+    if valid is not None and skip_padding:
+        lengths -= np.argmax(valid[:, ::-1], axis=1)
+    cores = usable_cores()
+    pieces = _cut(lengths, cores)
+
+    def run_piece(rows):
+        stop = int(lengths[rows].max())
+        inside = None if valid is None or valid[rows, :stop].all() else valid[rows, :stop]
+        ws = _spare.pop() if _spare else Workspace()
+        ws.reset()
+        part = function(ids[rows, :stop], inside, segments[rows, :stop], Run(ws, backward=False))
+        for row, values in zip(rows, part, strict=True):
+            results[row, : lengths[row]] = values[: lengths[row]]
+        _spare.append(ws)
+
+    if len(pieces) == 1:
         with blas_threads(cores):
-            return function(slice(0, rows), Run(Workspace(xp), backward=False)).copy()
-    pieces = min(rows, threads * -(-rows * length // (PIECE * threads)))  # a multiple of the threads: all end together
-    parts = slices(rows, pieces)
+            run_piece(pieces[0])
+    else:
+        with blas_threads(1), ThreadPoolExecutor(min(cores, len(pieces))) as pool:
+            list(pool.map(run_piece, pieces))
 
-    def work(first):
-        ws, done = Workspace(xp), []
-        for part in parts[first::threads]:
-            ws.reset()
-            done.append((part.start, function(part, Run(ws, backward=False)).copy()))
-        return done
 
-    with blas_threads(1), ThreadPoolExecutor(threads) as pool:
-        done = sorted((pair for own in pool.map(work, range(threads)) for pair in own), key=lambda pair: pair[0])
-    return np.concatenate([array for _, array in done])
+def _cut(lengths, cores):
+    """Sequences of `lengths` as pieces: arrays of rows, longest first, of about equal numbers of tokens, at least one a core."""
+    order, tokens = np.argsort(-lengths, kind="stable"), int(lengths.sum())
+    count = max(1, tokens // PIECE)
+    if tokens >= FEW and len(lengths) > 1:
+        count = -(-count // cores) * cores
+    ends = np.cumsum(lengths[order])
+    edges = np.searchsorted(ends, ends[-1] * np.arange(1, count) / count) + 1
+    return [rows for rows in np.split(order, edges) if len(rows)]

@@ -65,7 +65,7 @@ class Gelu:
 
     def forward(self, x, run):
         """x [...], overwritten -> y [...]"""
-        return self._forward(x, ws=run.ws)
+        return self._forward(x, ws=run.ws, backward=run.backward)
 
     def backward(self, dy, cache, run):
         """dy [...], overwritten -> dx [...]"""

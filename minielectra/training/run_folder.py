@@ -1,7 +1,7 @@
 """A run is a folder; `run.json` in it holds every setting, so that it alone says how the run goes on.
 
 run.json          settings, configuration, seed, steps, versions, corpus fingerprint
-data/             the prepared corpus (unless an already prepared one is used in place)
+data/             the prepared corpus (unless an already prepared one is used in place), and indices over it
 vocab.txt         the vocabulary
 metrics.jsonl     one line an evaluation
 detection.npz     what was recorded at each evaluation
