@@ -12,7 +12,7 @@ import numpy as np
 from minielectra.backend import Workspace, array_module, blas_threads
 from minielectra.nn.layers import Run
 
-PIECE = 1024  # tokens
+PIECE = 4096  # tokens: large enough that threads seldom wait for each other, small enough for moderate memory
 FEW = 256  # tokens that are not worth cutting
 
 _spare = []  # workspaces of earlier calls: memory that need not be asked of the system again
