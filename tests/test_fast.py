@@ -88,7 +88,6 @@ def numbers(seed, dtype=np.float32):
 def test_fast_equals_plain(case, plain, quick, rows, dtype, tolerance, block, monkeypatch):
     if block is not None:
         monkeypatch.setattr(blocks.blocks, "__defaults__", (block,))
-        monkeypatch.setattr(fast_attention, "BLOCK", block)
     expected, found = case(plain, numbers(4, dtype), rows, {}), case(quick, numbers(4, dtype), rows, {"ws": Workspace()})
     assert len(expected) == len(found)
     if case is large_scores_case:

@@ -1,0 +1,187 @@
+"""What each step towards a fast step brings: the product with one of them taken back, beside the product as it is.
+
+python benchmarks/ablation.py                     # dropout 0.1, both sizes
+python benchmarks/ablation.py --sizes T --rounds 12
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import report
+from benchmarks.settings import SIZES, Setting
+from benchmarks.workers import Crew, use_cores
+
+BASE = "minielectra:threads"  # in other processes nothing could be taken back from here
+
+
+def plain_operations():
+    """The operations of `functional`: nothing in place, no blocks, no workspace. GELU stays: its plain float32 form calls math.erf
+    for every element, which is a check, not a contender."""
+    from minielectra.electra import pretraining
+    from minielectra.functional import attention, layernorm, linear, losses
+    from minielectra.nn import encoder, layers
+
+    def without_memory(function):
+        return lambda *arguments, ws=None: function(*arguments)
+
+    def attend(q, k, v, mask=None, keep=None, scale=1.0, out=None, ws=None, backward=True):
+        o, cache = attention.attention_forward(q, k, v, mask, keep, scale)
+        out[...] = o
+        return out, cache
+
+    def attend_backward(do, cache, dq, dk, dv, ws=None):
+        dq[...], dk[...], dv[...] = attention.attention_backward(do, cache)
+
+    for name in ("linear_forward", "linear_backward"):
+        setattr(layers, name, without_memory(getattr(linear, name)))
+    for name in ("layernorm_forward", "layernorm_backward"):
+        setattr(layers, name, without_memory(getattr(layernorm, name)))
+    encoder.attention_forward, encoder.attention_backward = attend, attend_backward
+    pretraining.cross_entropy_forward = losses.cross_entropy_forward
+    pretraining.cross_entropy_backward = losses.cross_entropy_backward
+
+
+def no_workspace():
+    """Every array is allocated anew."""
+    from minielectra.training import step
+
+    step.Run = lambda ws, random: _run(None, random)
+
+
+def _run(ws, random):
+    from minielectra.nn.layers import Run
+
+    return Run(ws, random)
+
+
+def no_blocks():
+    """Elementwise work goes over whole arrays."""
+    from minielectra.fast import attention, blocks, gelu, layernorm, losses
+
+    for module in (attention, gelu, layernorm, losses):
+        module.blocks = lambda x, rows, row_size, elements=0: blocks.blocks(x, rows, 1, max(1, rows))
+
+
+def tanh_gelu():
+    """The tanh form of GELU: other mathematics, for comparison."""
+    from minielectra.fast import gelu
+    from minielectra.nn import layers
+
+    layers.ACTIVATIONS["gelu"] = gelu.gelu_tanh_forward
+
+
+def gumbel_samples():
+    """A random number and two logarithms for every logit (Gumbel-max)."""
+    from minielectra.electra import pretraining
+
+    def sample(p, u, temperature):
+        noise = np.random.default_rng(int(u[0] * 2**32)).random(p.shape, dtype=np.float32)
+        return (np.log(p + 1e-30) - np.log(-np.log(noise + 1e-30))).argmax(axis=1).astype(np.int32)
+
+    pretraining.sample_categorical = sample
+
+
+def head_everywhere():
+    """The generator's head at all positions, of which the chosen ones are then taken."""
+    from minielectra.backend import scatter_add
+    from minielectra.electra.models import ElectraForMaskedLM
+
+    forward, backward = ElectraForMaskedLM.forward, ElectraForMaskedLM.backward
+
+    def all_forward(self, input_ids, valid, token_type_ids, rows, run):
+        logits, cache = forward(self, input_ids, valid, token_type_ids, None, run)
+        return logits[rows], (cache, rows, logits.shape)
+
+    def all_backward(self, dlogits, cache, run):
+        inner, rows, shape = cache
+        everywhere = np.zeros(shape, dlogits.dtype)
+        scatter_add(everywhere, rows, dlogits)
+        backward(self, everywhere, inner, run)
+
+    ElectraForMaskedLM.forward, ElectraForMaskedLM.backward = all_forward, all_backward
+
+
+def towers_together():
+    """Both towers forward, then both backward: the generator's memory is kept meanwhile."""
+    from minielectra.electra.pretraining import ElectraPretraining
+
+    def forward_backward(self, batch, normalizers, run, uniform=None, samples=None):
+        outcome, cache = self.forward(batch, normalizers, run, uniform, samples)
+        self.backward(cache, run)
+        return outcome
+
+    ElectraPretraining.forward_backward = forward_backward
+
+
+def float_masks():
+    """Dropout masks from random floats, one for each element."""
+    from minielectra.backend import RandomStream
+
+    RandomStream.keep_mask = lambda self, shape, drop: self._generator.random(shape, dtype=np.float32) >= drop
+
+
+def one_shard():
+    """The whole batch at once, BLAS on all threads."""
+    from minielectra.electra import config
+    from minielectra.training import step
+
+    make = config.PretrainingConfig.__init__
+
+    def whole(self, *arguments, **fields):
+        make(self, *arguments, **{**fields, "shards": 1})
+
+    config.PretrainingConfig.__init__ = whole
+    step.set_blas_threads = lambda count: None
+
+
+VARIANTS = {
+    "one shard, BLAS on all threads": one_shard, "plain operations (but GELU)": plain_operations, "no workspace": no_workspace,
+    "no blocks": no_blocks, "tanh GELU": tanh_gelu, "Gumbel samples": gumbel_samples,
+    "head at all positions": head_everywhere, "towers together": towers_together, "masks from floats": float_masks,
+}  # fmt: skip
+
+
+def main():
+    """-> exit code"""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="T,S", help="of S and T, with commas")
+    parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument("--rounds", type=int, default=6)
+    a = parser.parse_args()
+    cores, rows = use_cores(2), []
+    for size in a.sizes.split(","):
+        if size not in SIZES:
+            parser.error(f"unknown size {size!r}: choose from {', '.join(SIZES)}")
+        setting = Setting(size, a.dropout)
+        names = [BASE, "minielectra:processes", *(f"{BASE}/{variant}" for variant in VARIANTS)]
+        with Crew(names, setting) as crew:
+            crew.ask("train")
+            answers = crew.rounds(a.rounds, "run", lambda turn: None, count=3)
+            peaks = {worker: answer["peak_mb"] for worker, answer in crew.ask("memory")}
+        base = next(worker for worker in answers if worker.name == BASE)
+        results = {w: report.Result(setting.title, w.name, [t["ms"] for t in rounds]) for w, rounds in answers.items()}
+        for worker, result in results.items():
+            label = worker.name.partition("/")[2] or worker.name.partition(":")[2]
+            row = {
+                "setting": setting.title,
+                "without": label,
+                "ms": report.DASH,
+                "× as it is": report.DASH,
+                "peak MB": report.DASH,
+            }
+            if worker.failure is None:
+                row |= {"ms": report.number(result.ms), "× as it is": f"{result.ratio(results[base]):.2f}",
+                        "peak MB": f"{peaks[worker]:.0f}"}  # fmt: skip
+            rows.append(row)
+    print(report.machine(cores, 2, {}))
+    print()
+    print(report.markdown(rows))
+
+
+if __name__ == "__main__":
+    main()

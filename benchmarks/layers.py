@@ -1,0 +1,178 @@
+"""Time every operation of `minielectra.functional`, the version to read, against `minielectra.fast`, the one that training runs.
+
+    python benchmarks/layers.py
+    python benchmarks/layers.py --sizes T --repeats 100 --json layers.json
+
+Shapes are those of one shard (half a batch) of the sizes S and T; BLAS gets one thread, as in a shard. The fast versions take their
+memory from a workspace. One operation at a time finds more of its data in the cache than a whole step does: read the ratios rather
+than the nanoseconds.
+"""
+
+import argparse
+import importlib
+import importlib.util
+import inspect
+import json
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.report import DASH, machine, markdown, number
+from benchmarks.settings import SEED, SIZES, Setting
+from benchmarks.workers import use_cores
+from minielectra.backend import Workspace, set_blas_threads
+
+DROP_SCALE = 1.0 / 0.9
+WARMUP = 2
+
+
+@dataclass
+class Case:
+    """One operation at one size: `OP_forward(*inputs, *rest)` and `OP_backward(dy, cache, *grads)`, without dy for a loss."""
+
+    title: str
+    module: str  # of minielectra.functional, and of minielectra.fast where it has one
+    op: str
+    elements: int  # what a time is divided by
+    inputs: tuple  # arrays that a fast version may overwrite: fresh copies for every call
+    rest: tuple = ()
+    dy: np.ndarray | None = None
+    grads: tuple = ()
+    in_place: bool = False  # no fast version, but an `out=` that training gives: memory it already has
+
+
+def cases(size):
+    """Every operation at one size -> [Case]"""
+    config, pretraining = Setting(size).configs()
+    random = np.random.default_rng(SEED)
+
+    def normal(*shape):
+        return random.standard_normal(shape, np.float32)
+
+    def keep(*shape):
+        return random.random(shape) < 0.9
+
+    batch, length = pretraining.batch_size // 2, pretraining.seq_length
+    rows, hidden, inner = batch * length, config.hidden_size, config.intermediate_size
+    words, features, heads = config.vocab_size, config.embedding_size, config.num_attention_heads
+    chosen, square = batch * pretraining.masked_per_example, (batch, heads, length, length)
+    q, k, v, do = (normal(batch, heads, length, hidden // heads) for _ in range(4))
+    ids, segments = random.integers(5, words, (batch, length)), random.integers(0, 2, (batch, length))
+    tables = normal(words, features), normal(config.max_position_embeddings, features), normal(2, features)
+    weight, bias = normal(inner, hidden), normal(inner)
+    labels, ones = (random.random(rows) < 0.15).astype(np.float32), np.ones(rows, np.float32)
+    targets, used = random.integers(0, words, chosen), np.ones(chosen, np.float32)
+    cells = int(np.prod(square))
+    like, wide, probabilities = f"[{rows}, {hidden}]", f"[{rows}, {inner}]", str(list(square))
+    return [
+        Case(f"linear [{rows}, {hidden}] → {inner}", "linear", "linear", rows * inner, (normal(rows, hidden),), (weight, bias),
+             normal(rows, inner), (np.zeros_like(weight), np.zeros_like(bias))),
+        Case(f"layer norm {like}", "layernorm", "layernorm", rows * hidden, (normal(rows, hidden),), (normal(hidden), normal(hidden)),
+             normal(rows, hidden), (np.zeros(hidden, np.float32), np.zeros(hidden, np.float32))),
+        Case(f"GELU, exact {wide}", "gelu", "gelu", rows * inner, (normal(rows, inner),), dy=normal(rows, inner)),
+        Case(f"GELU, tanh {wide}", "gelu", "gelu_tanh", rows * inner, (normal(rows, inner),), dy=normal(rows, inner)),
+        Case(f"softmax {probabilities}", "softmax", "softmax", cells, (normal(*square),), dy=normal(*square)),
+        Case(f"dropout {like}", "dropout", "dropout", rows * hidden, (normal(rows, hidden),), (keep(rows, hidden), DROP_SCALE),
+             normal(rows, hidden), in_place=True),
+        Case(f"embeddings [{rows}, {features}] of {words}", "embedding", "embeddings", rows * features, (), (ids, segments, *tables),
+             normal(rows, features), tuple(map(np.zeros_like, tables))),
+        Case(f"attention {probabilities}", "attention", "attention", cells, (q, k, v), dy=do),
+        Case(f"attention, dropout {probabilities}", "attention", "attention", cells, (q, k, v),
+             (None, keep(*square), DROP_SCALE), do),
+        Case(f"cross-entropy [{chosen}, {words}]", "losses", "cross_entropy", chosen * words, (normal(chosen, words),),
+             (targets, used, float(chosen))),
+        Case(f"binary cross-entropy [{rows}]", "losses", "binary_cross_entropy", rows, (normal(rows),),
+             (labels, ones, float(rows))),
+    ]  # fmt: skip
+
+
+def versions(case):
+    """{"plain": (forward, backward), "fast": …}: functions of (inputs, workspace) and (dy, cache, workspace); fast may be missing."""
+    found = {"plain": _pair(case, importlib.import_module(f"minielectra.functional.{case.module}"))}
+    if case.in_place:
+        found["fast"] = _pair(case, importlib.import_module(f"minielectra.functional.{case.module}"), in_place=True)
+    elif importlib.util.find_spec(f"minielectra.fast.{case.module}"):
+        fast = importlib.import_module(f"minielectra.fast.{case.module}")
+        if hasattr(fast, f"{case.op}_forward"):
+            found["fast"] = _pair(case, fast)
+    return found
+
+
+def _pair(case, module, in_place=False):
+    ops = [getattr(module, f"{case.op}_{way}") for way in ("forward", "backward")]
+    takes_ws = ["ws" in inspect.signature(op).parameters for op in ops]
+
+    def forward(inputs, ws):
+        options = {"out": inputs[0]} if in_place else {"ws": ws} if takes_ws[0] else {}
+        return ops[0](*inputs, *case.rest, **options)
+
+    def backward(dy, cache, ws):
+        options = {"out": ws.empty(dy.shape, dy.dtype)} if in_place else {"ws": ws} if takes_ws[1] else {}
+        return ops[1](*(() if dy is None else (dy,)), cache, *case.grads, **options)
+
+    return forward, backward
+
+
+def measure(case, repeats):
+    """{"plain" or "fast": (forward, backward)}, median nanoseconds an element; the two in turn."""
+    pairs, workspaces, times = versions(case), {}, {}
+    for repeat in range(WARMUP + repeats):
+        for name, (forward, backward) in pairs.items():
+            ws = workspaces.setdefault(name, Workspace())
+            ws.reset()
+            inputs, dy = tuple(map(np.copy, case.inputs)), None if case.dy is None else case.dy.copy()
+            begin = time.perf_counter()
+            _, cache = forward(inputs, ws)
+            middle = time.perf_counter()
+            backward(dy, cache, ws)
+            end = time.perf_counter()
+            if repeat >= WARMUP:
+                times.setdefault(name, []).append((middle - begin, end - middle))
+    return {
+        name: tuple(statistics.median(way) / case.elements * 1e9 for way in zip(*own, strict=True)) for name, own in times.items()
+    }
+
+
+def row(size, case, nanoseconds):
+    """A row of the table: forward and backward, plain and fast, and how many times as fast both together are."""
+    cells = {"size": size, "operation": case.title}
+    plain, fast = nanoseconds["plain"], nanoseconds.get("fast")
+    for i, way in enumerate(("forward", "backward")):
+        cells |= {f"{way}, plain": number(plain[i]), f"{way}, fast": number(fast[i]) if fast else DASH}
+    return cells | {"plain / fast": f"{sum(plain) / sum(fast):.1f}" if fast else DASH}
+
+
+def main(argv=None):
+    """Print the table, ns an element."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default=",".join(SIZES), help="S, T or both (default: S,T)")
+    parser.add_argument("--repeats", type=int, default=30, help="timed calls of each version (default: 30)")
+    parser.add_argument("--json", metavar="FILE", help="write the result as JSON too")
+    a = parser.parse_args(argv)
+    sizes = a.sizes.split(",")
+    if unknown := set(sizes) - set(SIZES):
+        parser.error(f"unknown size {', '.join(sorted(unknown))}: choose from {', '.join(SIZES)}")
+    cores = use_cores(1)
+    set_blas_threads(1)
+    rows, records = [], []
+    for size in sizes:
+        for case in cases(size):
+            nanoseconds = measure(case, a.repeats)
+            rows.append(row(size, case, nanoseconds))
+            records.append({"size": size, "operation": case.title, "elements": case.elements, "ns_per_element": nanoseconds})
+    line = machine(cores, 1, {})
+    print(f"{line}; ns an element\n\n{markdown(rows)}")
+    if a.json:
+        Path(a.json).write_text(
+            json.dumps({"machine": line, "repeats": a.repeats, "results": records}, indent=1) + "\n", encoding="utf-8"
+        )
+
+
+if __name__ == "__main__":
+    main()
