@@ -139,6 +139,20 @@ def test_wrong_dtype(directory, dtype):
     assert f"{HEAD} has dtype {dtype}, expected one of F64, F32, F16, BF16" in refusal(directory)
 
 
+@pytest.mark.parametrize(("dtype", "precision"), [("F64", 0), ("F16", 2**-11), ("BF16", 2**-7)])
+def test_other_precisions_and_old_buffers_are_welcome(directory, dtype, precision):
+    arrays, values = read_arrays(directory), filled().parameters
+    for name, entry in arrays.items():
+        wide = values[name].value
+        upper = (wide.view(np.uint32) >> 16).astype(np.uint16)  # cut off, not rounded
+        entry[0], entry[2] = dtype, {"F64": wide.astype("<f8"), "F16": wide.astype("<f2"), "BF16": upper}[dtype].tobytes()
+    arrays["electra.embeddings.position_ids"] = ["I64", [1, 12], np.arange(12).tobytes()]
+    write_arrays(directory / "model.safetensors", arrays)
+    found = ElectraForPreTraining.from_pretrained(directory).parameters.flat
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, values.flat, rtol=precision, atol=1e-7)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_weights_that_are_no_numbers(directory, value):
     arrays = read_arrays(directory)

@@ -68,6 +68,17 @@ def test_workers_change_no_bit(shards, kind):
     assert all(result.finite for result in first)
 
 
+def test_ten_runs_give_the_same_bits():
+    def run():
+        trainee = Trainee(small_model(hidden_dropout_prob=0.1), workers="threads")
+        for step in range(3):
+            trainee.step(make_batch(step), 1e-3, 5, step)
+        return trainee.model.parameters.flat
+
+    first = run()
+    assert all(np.array_equal(run(), first) for _ in range(9))
+
+
 def test_a_batch_smaller_than_the_number_of_shards():
     whole, cut = (Trainee(small_model(np.float64, shards=shards)) for shards in (1, 3))
     batch = make_batch(0, count=1)

@@ -153,6 +153,17 @@ def test_save_and_read_again(tmp_path):
     assert WordPieceTokenizer.from_file(tmp_path / "crlf.txt").vocab == TOY
 
 
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_tokenizer_json_in_place_of_vocab_txt(tmp_path, lowercase):
+    """What transformers 5 saves; the pieces stand in any order."""
+    vocab = {piece: i for i, piece in reversed(list(enumerate(TOY)))}
+    normalizer = {"type": "BertNormalizer", "lowercase": lowercase, "strip_accents": None, "handle_chinese_chars": True}
+    model = {"type": "WordPiece", "continuing_subword_prefix": "##", "vocab": vocab}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model, "normalizer": normalizer}))
+    tokenizer = WordPieceTokenizer.from_pretrained(tmp_path)
+    assert tokenizer.vocab == TOY and tokenizer.lowercase is lowercase
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
