@@ -8,6 +8,7 @@ python benchmarks/vs_pytorch.py --inference --sizes S
 import argparse
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -193,6 +194,8 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+    # as Ctrl-C, so that `timeout` and `kill` leave nothing running either
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(main())
     except KeyboardInterrupt:
