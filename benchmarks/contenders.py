@@ -68,8 +68,12 @@ class Product:
 
     def score(self, ids, lengths):
         """ids [B, T], lengths [B] -> logits [B, T] on the host. No mask where nothing is padding, here as for the others."""
-        mask = None if lengths.min() == ids.shape[1] else np.arange(ids.shape[1]) < lengths[:, None]
-        return backend.to_host(self.model.discriminator(ids, mask, skip_padding=True))
+        model, options = self.model.discriminator, {}
+        if lengths.min() < ids.shape[1]:
+            options["attention_mask"] = np.arange(ids.shape[1]) < lengths[:, None]
+            if "skip_padding" in inspect.signature(model.__call__).parameters:
+                options["skip_padding"] = True
+        return backend.to_host(model(ids, **options))
 
     def gradients(self, weights, batch, samples):
         """The joint loss of `batch` with `samples` [B, K], and {name: gradient}, without dropout, from the weights {name: array}."""
@@ -276,9 +280,9 @@ class Worker:
         self._contender.close()
 
     def plan(self, case):
-        """Choose how to run an inference case: padded in one piece, or sorted by length in pieces, whichever is fastest here."""
+        """Choose how to run an inference case: in one call, or sorted by length in pieces, whichever is fastest here."""
         ids, lengths = sentences(case, self._setting.configs()[0].vocab_size)
-        plans = {"padded": [np.arange(len(ids))]}
+        plans = {"in one call": [np.arange(len(ids))]}
         if lengths.min() < lengths.max():
             order = np.argsort(lengths)
             plans |= {f"sorted, {n} at a time": np.split(order, range(n, len(order), n)) for n in (4, 8, 16)}
