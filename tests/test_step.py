@@ -68,6 +68,11 @@ def test_workers_change_no_bit(shards, kind):
     assert all(result.finite for result in first)
 
 
+def test_unknown_workers():
+    with pytest.raises(InputError, match="choose threads or processes"):
+        Trainee(small_model(), workers="elves")
+
+
 def test_ten_runs_give_the_same_bits():
     def run():
         trainee = Trainee(small_model(hidden_dropout_prob=0.1), workers="threads")

@@ -12,6 +12,7 @@ import numpy as np
 
 from minielectra.backend import RandomStream, Workspace, array_module, set_blas_threads
 from minielectra.electra.pretraining import ElectraPretraining
+from minielectra.errors import InputError
 from minielectra.fast.blocks import slices
 from minielectra.nn.layers import Run
 from minielectra.nn.parameters import Parameters
@@ -97,6 +98,8 @@ class Trainee:
         self.count = min(threads or self.shards, self.shards) if on_host else 1
         if on_host:
             set_blas_threads(1)
+        if workers not in (None, "threads", "processes"):
+            raise InputError(f"unknown workers {workers!r}: choose threads or processes")
         wanted = workers or ("processes" if processes_available() else "threads")
         self.workers = wanted if self.count > 1 else "threads"
         engine = Processes if self.workers == "processes" else Threads
