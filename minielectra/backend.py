@@ -5,13 +5,14 @@ CuPy is imported in this module only, and only when a GPU is asked for. All othe
 """
 
 import ctypes
+import functools
 import math
 import sys
 from contextlib import contextmanager
 
 import numpy as np
 
-from minielectra.errors import InputError
+from minielectra.errors import InputError, reason
 
 _MODULES = {np.ndarray: np}  # array type -> the module whose functions understand it
 
@@ -55,8 +56,9 @@ def load(device="cpu"):
         x = cupy.arange(6, dtype=cupy.float32).reshape(2, 3)
         float((x @ x.T + 1.0).sum())
     except Exception as error:  # every CUDA library raises its own kind
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"--device gpu: CuPy is installed but the GPU is not usable ({reason}); use --device cpu") from None
+        raise InputError(
+            f"--device gpu: CuPy is installed but the GPU is not usable ({reason(error)}); use --device cpu"
+        ) from None
     register_array_type(cupy.ndarray, cupy)
     return cupy
 
@@ -210,6 +212,7 @@ def allocator(workspace, like):
     return workspace if workspace is not None else array_module(like)
 
 
+@functools.cache
 def _blas_function(verb):
     """NumPy's own BLAS's function that sets or gets ("set", "get") its number of threads, or None (found in the loaded library)."""
     try:

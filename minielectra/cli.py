@@ -17,10 +17,8 @@ def main(argv=None):
     parser = build_parser()
     arguments, rest = parser.parse_known_args(argv)
     if rest and hasattr(arguments, "text") and not any(word.startswith("-") for word in rest):
-        arguments.text = [
-            *arguments.text,
-            *rest,
-        ]  # `detect RUN --json TEXT`: before Python 3.12 argparse gives up on texts after an option
+        # `detect RUN --json TEXT`: before Python 3.12 argparse gives up on texts after an option
+        arguments.text = [*arguments.text, *rest]
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:

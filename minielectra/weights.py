@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from minielectra.errors import InputError
+from minielectra.errors import InputError, reason
 from minielectra.files import read_json
 
 FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
@@ -80,7 +80,7 @@ def stored_arrays(path):
     except (OSError, SafetensorError, ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: truncated or not safetensors ({_line(error)})") from None
+        raise InputError(f"{path}: truncated or not safetensors ({reason(error):.200})") from None
     header.pop("__metadata__", None)
     base = 8 + length
     return {
@@ -112,7 +112,3 @@ def shown(name, limit=100):
     """A name out of a file as an error message can show it: on one line, not endless."""
     name = name if len(name) <= limit else name[:limit] + "…"
     return name if name.isprintable() and " " not in name else ascii(name)
-
-
-def _line(error):
-    return shown((str(error).strip() or type(error).__name__).splitlines()[0], 200).strip("'")

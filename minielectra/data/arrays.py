@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minielectra.errors import InputError
+from minielectra.errors import InputError, reason
 
 _SMALL = 1 << 25  # bytes of a mapped file that may stay in the process: mapping pages again costs time
 
@@ -49,8 +49,7 @@ def open_array(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise
     except Exception as error:  # the header is a Python literal: damage makes its parser raise all sorts of things
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: damaged or cut short ({reason:.200})") from None
+        raise InputError(f"{path}: damaged or cut short ({reason(error):.200})") from None
     return values
 
 

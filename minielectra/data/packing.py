@@ -28,22 +28,9 @@ MINIMUM_TOKENS = 5  # a shorter rest of a document is dropped
 _PIECE = 1 << 16  # sentences read, and examples handed on, at a time
 
 
-def pack(
-    sentence_lengths: np.ndarray,
-    document_starts: np.ndarray,
-    seq_length: int,
-    seed: int = 0,
-    single_segment: float = SINGLE_SEGMENT,
-    short_target: float = SHORT_TARGET,
-) -> np.ndarray:
-    """Examples of at most ``seq_length`` tokens, specials included: int64 [n, 3] of (start, split, end) in stream order.
-
-    ``sentence_lengths`` [S] are tokens per sentence, ``document_starts`` [D] the index of each document's first sentence;
-    ``single_segment`` and ``short_target`` are the shares of examples with one segment and with a shorter target. The
-    result depends on the arguments alone. Every token is in exactly one example, save ends of documents under 5 tokens. Raises
-    InputError where no example comes out.
-    """
-    return np.concatenate(list(pack_pieces(sentence_lengths, document_starts, seq_length, seed, single_segment, short_target)))
+def pack(*arguments, **options) -> np.ndarray:
+    """All that `pack_pieces` yields, as one array."""
+    return np.concatenate(list(pack_pieces(*arguments, **options)))
 
 
 def pack_pieces(
@@ -54,8 +41,14 @@ def pack_pieces(
     single_segment: float = SINGLE_SEGMENT,
     short_target: float = SHORT_TARGET,
 ) -> Iterator[np.ndarray]:
-    """The rows of `pack` in pieces int64 [m, 3] of about 65 536, in memory that does not grow with the corpus (memory maps are
-    fine), not even where all of it is one document."""
+    """Examples of at most ``seq_length`` tokens, specials included: rows int64 [m, 3] of (start, split, end) in stream order.
+
+    ``sentence_lengths`` [S] are tokens per sentence, ``document_starts`` [D] the index of each document's first sentence;
+    ``single_segment`` and ``short_target`` are the shares of examples with one segment and with a shorter target. The
+    result depends on the arguments alone. Every token is in exactly one example, save ends of documents under 5 tokens. The rows
+    come in pieces of about 65 536, in memory that does not grow with the corpus (memory maps are fine), not even where all of it is
+    one document. Raises InputError where no example comes out.
+    """
     if seq_length < MINIMUM_TOKENS + 3:
         raise InputError(f"sequence length {seq_length} is too short; use at least {MINIMUM_TOKENS + 3}")
     rng = random.Random(seed)

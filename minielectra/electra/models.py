@@ -147,8 +147,8 @@ class ElectraForMaskedLM(Electra):
         """-> logits [B, T, V]. Arguments [B, T], any integers; no dropout. skip_padding: what lies behind a sequence's last valid
         token is not computed, and 0: faster where lengths differ."""
 
-        def forward(*inputs):
-            return self.forward(*inputs[:3], None, inputs[3])[0]
+        def forward(ids, valid, segments, run):
+            return self.forward(ids, valid, segments, None, run)[0]
 
         return self.infer(forward, (self.config.vocab_size,), input_ids, attention_mask, token_type_ids, skip_padding)
 

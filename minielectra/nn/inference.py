@@ -14,6 +14,7 @@ from minielectra.nn.layers import Run
 
 PIECE = 4096  # tokens: large enough that threads seldom wait for each other, small enough for moderate memory
 FEW = 256  # tokens that are not worth cutting
+KEPT = 1 << 28  # bytes: a larger workspace is given back to the system
 
 _spare = []  # workspaces of earlier calls: memory that need not be asked of the system again
 
@@ -49,7 +50,8 @@ def forward_only(function, results, ids, valid, segments, skip_padding=False):
         part = function(ids[rows, :stop], inside, segments[rows, :stop], Run(ws, backward=False))
         for row, values in zip(rows, part, strict=True):
             results[row, : lengths[row]] = values[: lengths[row]]
-        _spare.append(ws)
+        if ws.nbytes <= KEPT:
+            _spare.append(ws)
 
     if len(pieces) == 1:
         with blas_threads(cores):

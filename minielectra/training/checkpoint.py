@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from minielectra.backend import to_host
-from minielectra.errors import InputError
+from minielectra.errors import InputError, reason
 from minielectra.files import read_json
 
 FORMAT = "minielectra-checkpoint-1"
@@ -47,7 +47,7 @@ def save_checkpoint(run, step, trainee, state):
         os.replace(beside, target)
         _flush(target.parent)
     except SafetensorError as error:  # how safetensors reports a full disk
-        raise InputError(f"{target}: cannot be written ({_line(error)}); make room, then continue with --resume {run}") from None
+        raise InputError(f"{target}: cannot be written ({reason(error)}); make room, then continue with --resume {run}") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return target
@@ -68,7 +68,7 @@ def load_parameters(folder, parameters):
     try:
         parameters.load_state(_load(path))
     except ValueError as error:
-        raise InputError(f"{path}: does not fit this run ({_line(error)}); remove the folder to use an earlier one") from None
+        raise InputError(f"{path}: does not fit this run ({reason(error)}); remove the folder to use an earlier one") from None
 
 
 def load_checkpoint(folder, trainee):
@@ -90,12 +90,8 @@ def _load(path):
         return load_file(path)
     except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise InputError(
-            f"{path}: truncated or not safetensors ({_line(error)}); remove the folder to use an earlier one"
+            f"{path}: truncated or not safetensors ({reason(error)}); remove the folder to use an earlier one"
         ) from None
-
-
-def _line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _flush(path):

@@ -84,10 +84,10 @@ def _initial(settings):
     for name, value in overrides.items():
         if name not in FREE and fields.get(name, value) != value:
             raise InputError(f"--init {source}: has {name} {fields[name]}, not {value}; leave {name} out")
-    pieces = len(read_tokenizer(tower))
-    if pieces != fields["vocab_size"]:
-        raise InputError(f"{tower}: the vocabulary has {pieces} pieces, the model {fields['vocab_size']}")
-    if settings["vocab"] and read_tokenizer(settings["vocab"]).vocab != read_tokenizer(tower).vocab:
+    vocab = read_tokenizer(tower).vocab
+    if len(vocab) != fields["vocab_size"]:
+        raise InputError(f"{tower}: the vocabulary has {len(vocab)} pieces, the model {fields['vocab_size']}")
+    if settings["vocab"] and read_tokenizer(settings["vocab"]).vocab != vocab:
         raise InputError(f"--init {source}: was trained with another vocabulary than {settings['vocab']}; leave --vocab out")
     overrides = fields | overrides
     configure(settings["preset"], overrides)
@@ -101,6 +101,9 @@ def _is_prepared(corpus):
 def _finish(trainer):
     from minielectra.plots.draw import draw_all  # matplotlib takes a second to import: only when there is something to draw
 
-    metrics = trainer.run()
+    try:
+        metrics = trainer.run()
+    finally:
+        trainer.trainee.close()
     draw_all(trainer.folder)
     return trainer.folder, metrics
