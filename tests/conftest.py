@@ -54,3 +54,11 @@ def cli(*arguments, check=0, **options):
 
 def train(out, corpus, *arguments, **options):
     return cli("train", "--out", out, "--corpus", corpus, *TINY, *arguments, **options)
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """A tiny model in Hugging Face's layout, to be damaged."""
+    from hostile import save
+
+    return save(tmp_path)

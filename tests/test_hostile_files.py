@@ -1,4 +1,4 @@
-"""Model directories that somebody damaged or forged: one clear error each, nothing executed, nothing allocated wildly."""
+"""Weights that somebody damaged or forged: one clear error each, nothing executed, nothing allocated wildly."""
 
 import json
 import os
@@ -6,73 +6,14 @@ import pickle
 import re
 import shutil
 import struct
-import tracemalloc
 
 import numpy as np
 import pytest
+from hostile import HEAD, WORDS, filled, read_arrays, refusal, write_arrays
 from properties import given, settings, st
-from test_bad_input import complaint
 
-from minielectra.data.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer
-from minielectra.electra.config import ElectraConfig
 from minielectra.electra.models import ElectraForMaskedLM, ElectraForPreTraining
 from minielectra.errors import InputError
-from minielectra.nn.parameters import Parameters
-
-CONFIG = ElectraConfig(
-    vocab_size=9, embedding_size=6, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=10,
-    max_position_embeddings=12,
-)  # fmt: skip
-WORDS, HEAD = "electra.embeddings.word_embeddings.weight", "discriminator_predictions.dense.weight"
-
-
-def filled(cls=ElectraForPreTraining):
-    model = cls(CONFIG)
-    model.parameters.flat[...] = np.random.default_rng(0).standard_normal(model.parameters.size)
-    return model
-
-
-@pytest.fixture
-def directory(tmp_path):
-    filled().save_pretrained(tmp_path, WordPieceTokenizer([*SPECIAL_TOKENS, "a", "b", "c", "d"]))
-    return tmp_path
-
-
-def read_arrays(directory):
-    """{name: [dtype, shape, bytes]} of model.safetensors."""
-    raw = (directory / "model.safetensors").read_bytes()
-    length = struct.unpack("<Q", raw[:8])[0]
-    header = json.loads(raw[8 : 8 + length])
-    del header["__metadata__"]
-    return {name: [h["dtype"], h["shape"], raw[8 + length :][slice(*h["data_offsets"])]] for name, h in header.items()}
-
-
-def write_arrays(path, arrays, edit_header=lambda header: header):
-    """A safetensors file by hand, so that it can be wrong."""
-    header, at = {}, 0
-    for name, (dtype, shape, data) in arrays.items():
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
-        at += len(data)
-    edited = edit_header(header)
-    text = edited if isinstance(edited, bytes) else json.dumps(edited).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(data for _, _, data in arrays.values()))
-
-
-def refusal(directory, cls=ElectraForPreTraining):
-    """The one line with which a directory is refused; on the way no more memory was taken than a few times the files' size."""
-    size = sum(path.stat().st_size for path in directory.iterdir() if path.is_file())
-    tracemalloc.start()
-    try:
-        with pytest.raises(InputError) as caught:
-            cls.from_pretrained(directory)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 30 * size + 2_000_000, f"{peak:,} bytes allocated for {size:,} on disk"
-    line = str(caught.value)
-    assert "\n" not in line and len(line) < 1000
-    return line
-
 
 # The safetensors file.
 
@@ -302,95 +243,3 @@ def test_an_array_that_the_index_only_promises(sharded):
     directory, files = sharded
     write_index(directory, files | {"more": files[HEAD]})
     assert "more is missing, though" in refusal(directory)
-
-
-# The configuration.
-
-
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"hidden_act": "relu"}, "hidden_act 'relu' is not known"),
-        ({"hidden_act": ["gelu"]}, "hidden_act must be of type str"),
-        ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key' is not known"),
-        ({"model_type": "bert"}, "model_type is 'bert', expected 'electra'"),
-        ({"tie_word_embeddings": False}, "tie_word_embeddings"),
-        ({"is_decoder": True}, "is_decoder"),
-        ({"vocab_size": 10**15}, "expected .1000000000000000, 6."),
-        ({"vocab_size": 10**400}, "word_embeddings.weight has shape .9, 6."),
-        ({"vocab_size": "9"}, "vocab_size must be of type int"),
-        ({"vocab_size": True}, "vocab_size must be of type int"),
-        ({"vocab_size": 9.0}, "vocab_size must be of type int"),
-        ({"num_hidden_layers": 10**12}, "1000000000000 layers, but only"),
-        ({"num_hidden_layers": 2}, "missing electra.encoder.layer.1"),
-        ({"hidden_size": 16}, "discriminator_predictions.dense.weight has shape|embeddings_project"),
-        ({"hidden_size": -8}, "at least 1"),
-        ({"num_attention_heads": 3}, "divisible"),
-        ({"layer_norm_eps": float("nan")}, "layer_norm_eps"),
-        ({"pad_token_id": 9}, "pad_token_id"),
-    ],
-)
-def test_forged_configuration(directory, fields, words):
-    path = directory / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
-    line = refusal(directory)
-    assert re.search(words, line), line
-
-
-@pytest.mark.parametrize("content", [b"", b"[" * 10**5, b"{" * 10, b"\xff\xfe", b"[]", b'{"vocab_size": 1' + b"0" * 5000 + b"}"])
-def test_a_configuration_that_is_not_json(directory, content):
-    (directory / "config.json").write_bytes(content)
-    assert "config.json" in refusal(directory)
-
-
-# The tokenizer, and the command line.
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ({}, "not a WordPiece tokenizer"),
-        ({"model": 3}, "not a WordPiece tokenizer"),
-        ({"vocab": {"a": 0, "b": 2}}, "are not 0 … 1"),
-        ({"vocab": {"a": 0, "b": "1"}}, "are not 0 … 1"),
-        ({"vocab": {"a": 0}, "normalizer": {"type": "BertNormalizer", "strip_accents": False}}, "accents"),
-    ],
-)
-def test_forged_tokenizer(tmp_path, content, words):
-    model = {"continuing_subword_prefix": "##", "vocab": content.get("vocab")}
-    forged = {"model": content.get("model", model), "normalizer": content.get("normalizer", {"type": "BertNormalizer"})}
-    (tmp_path / "tokenizer.json").write_text(json.dumps(forged))
-    with pytest.raises(InputError, match=words):
-        WordPieceTokenizer.from_pretrained(tmp_path)
-
-
-def test_one_line_on_the_command_line(directory):
-    (directory / "model.safetensors").write_bytes(bytes(20))
-    assert "model.safetensors" in complaint("detect", directory, "a")
-
-
-def test_a_vocabulary_larger_than_the_model(directory):
-    with open(directory / "vocab.txt", "a") as file:
-        file.write("e\n")
-    assert "has 10 pieces, the model only 9" in complaint("detect", directory, "e")
-
-
-def test_saving_is_all_or_nothing(directory, monkeypatch):
-    from minielectra.electra import huggingface
-
-    before = (directory / "model.safetensors").read_bytes()
-
-    def full(arrays, path, metadata):
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(huggingface, "save_file", full)
-    with pytest.raises(InputError, match="No space left"):
-        filled().save_pretrained(directory)
-    assert (directory / "model.safetensors").read_bytes() == before
-    assert not list(directory.glob("*.partial"))
-
-
-def test_state_names_key_expected_and_found():
-    with pytest.raises(ValueError, match=r"missing b; unexpected c; a has shape \[3\], expected \[2\]"):
-        Parameters({"a": (2,), "b": (1,)}).load_state({"a": np.zeros(3), "c": np.zeros(1)})
