@@ -46,7 +46,7 @@ class ElectraPretraining:
 
     def __init__(self, config, pretraining, parameters=None, xp=np, dtype=np.float32):
         """config: ElectraConfig of the discriminator; pretraining: PretrainingConfig."""
-        self.config, self.pretraining = config, pretraining
+        self.config, self.pretraining = self.settings = config, pretraining
         if parameters is None:
             parameters = Parameters(self.shapes(config, pretraining), xp, dtype)
         self.parameters = parameters
@@ -94,6 +94,13 @@ class ElectraPretraining:
             with scratch(run.ws):
                 self._discriminate_backward(self._discriminate(outcome, batch, normalizers, run), run)
         return outcome
+
+    def losses(self, batch, normalizers, run):
+        """`forward_backward` with samples of the run's own random numbers -> the losses, as numbers: the generator's and, unless the
+        objective is mlm, the discriminator's."""
+        uniform = run.random.uniform(batch.positions.size, self.parameters.flat.dtype)
+        outcome = self.forward_backward(batch, normalizers, run, uniform)
+        return tuple(float(loss) for loss in (outcome.gen_loss, outcome.disc_loss) if loss is not None)
 
     def _generate(self, batch, normalizers, run, uniform, samples):
         """The generator's loss, and what it puts in place of the chosen tokens -> Outcome, half filled, and cache."""

@@ -32,10 +32,11 @@ def clip_scale(norm, limit):
 class Adam:
     """Adam's two moments, each one flat array, and the update."""
 
-    def __init__(self, parameters, config, first=None, second=None):
+    def __init__(self, parameters, config, first=None, second=None, rate_factor=None):
         """parameters: Parameters; config: PretrainingConfig (adam_*, weight_decay, bias_correction); first, second [P]: existing
-        arrays for the moments, else zeros."""
+        arrays for the moments, else zeros; rate_factor(name): what a parameter's learning rate is multiplied by (default: 1)."""
         self.parameters, self.config = parameters, config
+        self.rate_factor = rate_factor or (lambda name: 1.0)
         self.first = parameters.xp.zeros_like(parameters.flat) if first is None else first
         self.second = parameters.xp.zeros_like(parameters.flat) if second is None else second
         self.blocks = list(self._cut())
@@ -53,11 +54,11 @@ class Adam:
         if c.bias_correction:
             first_scale = 1.0 / (1.0 - c.adam_beta1 ** (step + 1))
             second_scale = 1.0 / (1.0 - c.adam_beta2 ** (step + 1))
-        for start, stop, decay in self.blocks if blocks is None else blocks:
+        for start, stop, decay, factor in self.blocks if blocks is None else blocks:
             part = slice(start, stop)
             self._update_block(
                 self.parameters.flat[part], grad[part], self.first[part], self.second[part],
-                rate, scale, decay, first_scale, second_scale,
+                rate * factor, scale, decay, first_scale, second_scale,
             )  # fmt: skip
 
     def _update_block(self, p, g, m, v, rate, scale, decay, first_scale, second_scale):
@@ -80,22 +81,22 @@ class Adam:
         p -= g
 
     def _cut(self):
-        """(start, stop, decay) of blocks that cover the buffer; a block has one decay."""
+        """(start, stop, decay, rate factor) of blocks that cover the buffer; a block has one of each."""
         size = BLOCK if self.parameters.xp is np else self.parameters.size
         stretch = None
         for name in self.parameters:
             start, stop = self.parameters.span(name)
-            decay = self.config.weight_decay if decays(name) else 0.0
-            if stretch and stretch[2] == decay:
-                stretch = (stretch[0], stop, decay)
+            same = (self.config.weight_decay if decays(name) else 0.0, self.rate_factor(name))
+            if stretch and stretch[2:] == same:
+                stretch = (stretch[0], stop, *same)
             else:
                 yield from _blocks(stretch, size)
-                stretch = (start, stop, decay)
+                stretch = (start, stop, *same)
         yield from _blocks(stretch, size)
 
 
 def _blocks(stretch, size):
     if stretch:
-        start, stop, decay = stretch
+        start, stop, *same = stretch
         for begin in range(start, stop, size):
-            yield begin, min(begin + size, stop), decay
+            yield begin, min(begin + size, stop), *same
