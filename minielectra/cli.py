@@ -1,22 +1,26 @@
 """The command line: arguments to calls, nothing else. `minielectra COMMAND --help` shows each command with examples."""
 
-import argparse
 import json
 import sys
 import time
 from itertools import islice
+from pathlib import Path
 
-from minielectra import __version__
+from minielectra.arguments import DEFAULT_MINUTES, build_parser
 from minielectra.errors import InputError
 
-DEFAULT_MINUTES = 3.9  # of a `train` without --steps and --minutes; one that is slowed down still ends within five
+# Options that are handed on by name.
+_COLUMNS = ("text", "pair", "label", "word", "tag", "separator")
+_FINETUNING = ("epochs", "learning_rate", "layer_decay", "batch_size", "max_length", "dropout", "warmup_fraction")
+_SETTINGS = ("preset", "corpus", "vocab", "steps", "minutes", "eval_every", "checkpoint_every", "seed", "threads", "workers",
+             "device", "init")  # fmt: skip
 
 
 def main(argv=None):
     """Run one command -> exit status: 0, 2 for input that cannot be used, 130 after Ctrl-C, or what the command says."""
-    parser = build_parser()
+    parser = build_parser({command.__name__: command for command in COMMANDS})
     arguments, rest = parser.parse_known_args(argv)
-    if rest and hasattr(arguments, "text") and not any(word.startswith("-") for word in rest):
+    if rest and isinstance(getattr(arguments, "text", None), list) and not any(word.startswith("-") for word in rest):
         # `detect RUN --json TEXT`: before Python 3.12 argparse gives up on texts after an option
         arguments.text = [*arguments.text, *rest]
     elif rest:
@@ -159,128 +163,49 @@ def bench(a):
     print(json.dumps(result) if a.json else "\n".join(f"{name:18} {value}" for name, value in result.items()))
 
 
-# Arguments.
+def lessons(a):
+    """List the lessons, what is done of them, and the next one."""
+    from minielectra.lessons import markdown_map, overview
 
-_SETTINGS = (
-    "preset",
-    "corpus",
-    "vocab",
-    "steps",
-    "minutes",
-    "eval_every",
-    "checkpoint_every",
-    "seed",
-    "threads",
-    "workers",
-    "device",
-    "init",
-)
+    print(markdown_map() if a.markdown else overview())
 
 
-class _Parser(argparse.ArgumentParser):
-    """Complains in one line."""
+def finetune(a):
+    """Fine-tune, print the table; the last line names the folder."""
+    from minielectra.tasks.launch import format_results, launch
 
-    def error(self, message):
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
-def build_parser():
-    """The parser of all commands -> argparse.ArgumentParser."""
-    parser = _Parser(prog="minielectra", description="ELECTRA from scratch: train it, watch each token come to be detected.")
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(name, run, summary, *examples):
-        text = "examples:\n" + "\n".join(f"  minielectra {name} {example}" for example in examples)
-        added = commands.add_parser(
-            name, help=summary, description=summary, epilog=text, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-        added.set_defaults(run=run)
-        return added
-
-    p = command(
-        "train", train, "pre-train a generator and a discriminator", "",
-        "--corpus books/*.txt --minutes 30 --out runs/books", "--preset small --vocab vocab.txt --corpus prepared --steps 20000",
-        "--resume runs/books", "--init exported --corpus law/ --out runs/law --set learning_rate=5e-4",
+    columns = {name: getattr(a, name) for name in _COLUMNS if getattr(a, name) is not None}
+    options = {name: getattr(a, name) for name in _FINETUNING}
+    out = a.out or f"runs/{a.task}-{time.strftime('%Y%m%d-%H%M%S')}"
+    results = launch(
+        a.task, a.model, a.train, a.dev, out, options, columns, a.seeds, a.seed or 0, a.from_scratch, a.control, a.threads,
+        a.device or "cpu",
     )  # fmt: skip
-    p.add_argument("--resume", metavar="RUN", help="continue this run with its own settings")
-    p.add_argument("--out", metavar="DIR", help="folder of the run (default: runs/<preset>-<date>)")
-    p.add_argument("--corpus", nargs="+", metavar="PATH", help="UTF-8 text files, folders, globs, .gz, or one prepared folder; "
-                   "blank lines separate documents (default: English prose from this installation's own documentation)")  # fmt: skip
-    p.add_argument("--vocab", metavar="FILE", help="a WordPiece vocab.txt to use (default: learn one)")
-    p.add_argument("--init", metavar="DIR", help="begin with the weights, sizes and vocabulary of DIR/generator and DIR/discriminator, "
-                   "as `export` writes them")  # fmt: skip
-    length = p.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=_positive(int), help="number of updates")
-    length.add_argument("--minutes", type=_positive(float), help=f"length of the whole run; default {DEFAULT_MINUTES}")
-    p.add_argument("--eval-every", type=_positive(int), metavar="N", help="steps between evaluations (default: 30 in a run)")
-    p.add_argument("--checkpoint-every", type=_positive(int), metavar="N", help="steps between checkpoints (default: 8 in a run)")
-    p.add_argument("--objective", choices=("electra", "mlm"), help="mlm: train the discriminator's encoder as BERT would")
-    _model_options(p)
-
-    p = command("detect", detect, "show which tokens of a text look replaced", 'runs/books "The cat sat on the moon."',
-                "runs/books --json < sentences.txt")  # fmt: skip
-    p.add_argument("source", metavar="RUN|DIR", help="a run, or a model directory in Hugging Face's layout")
-    p.add_argument("text", nargs="*", default=[], metavar="TEXT", help="texts (default: the lines of standard input)")
-    p.add_argument("--json", action="store_true", help="one JSON object a text")
-    p.add_argument("--color", choices=("auto", "always", "never"), default="auto")
-
-    p = command(
-        "plot", plot, "draw the pictures of a run", "runs/books", 'runs/books --tokens the,not,river --sentence "He eat fish."'
-    )
-    p.add_argument("folder", metavar="RUN")
-    p.add_argument("--tokens", metavar="A,B,…", help="word pieces to follow")
-    p.add_argument("--sentence", metavar="TEXT", help="one sentence of your own, scored at every checkpoint")
-    p.add_argument("--out", metavar="DIR", help="where the pictures go (default: RUN/plots)")
-
-    p = command("gradcheck", gradcheck, "check every gradient against finite differences", "", "--json")
-    p.add_argument("--json", action="store_true")
-    _seed(p)
-
-    p = command("tokenize", tokenize, "cut text into word pieces", '--vocab vocab.txt "Unbelievable!"')
-    p.add_argument("--vocab", required=True, metavar="FILE")
-    p.add_argument("text", nargs="*", default=[], metavar="TEXT", help="texts (default: the lines of standard input)")
-    p.add_argument("--json", action="store_true", help="one JSON object a text: tokens, ids, offsets")
-
-    p = command(
-        "prepare", prepare, "turn text into memory-mapped token files", "--corpus books/ --out prepared --vocab-size 8192"
-    )
-    p.add_argument("--corpus", nargs="+", metavar="PATH", help="as for train")
-    p.add_argument("--out", required=True, metavar="DIR")
-    p.add_argument("--vocab", metavar="FILE", help="a vocab.txt to use (default: learn one)")
-    p.add_argument("--vocab-size", type=_positive(int), default=8192, metavar="N")
-    p.add_argument("--held-out-fraction", type=float, default=0.05, metavar="SHARE")
-    _seed(p)
-
-    p = command("export", export, "write a run's towers in Hugging Face's layout", "runs/books exported")
-    p.add_argument("folder", metavar="RUN")
-    p.add_argument("out", metavar="DIR")
-
-    p = command(
-        "bench", bench, "time training steps on random tokens", "--preset small --batch-size 16", "--set hidden_size=256 --json"
-    )
-    p.add_argument("--steps", type=_positive(int), default=20)
-    p.add_argument("--vocab-size", type=_positive(int), metavar="N")
-    p.add_argument("--dropout", type=float, metavar="P")
-    p.add_argument("--json", action="store_true")
-    _model_options(p)
-    return parser
+    print(format_results(results), out, sep="\n")
 
 
-def _model_options(p):
-    p.add_argument("--preset", help="tiny (default), small, base or large")
-    p.add_argument("--batch-size", type=_positive(int), metavar="N")
-    p.add_argument("--seq-length", type=_positive(int), metavar="N")
-    p.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="fields",
-                   help="any configuration field, e.g. hidden_size=256 or disc_weight=50; repeatable")  # fmt: skip
-    p.add_argument("--threads", type=_positive(int), metavar="N", help="at most one for each shard of a batch (default)")
-    p.add_argument("--workers", choices=("threads", "processes"), help="what runs the shards: the results are the same")
-    p.add_argument("--device", choices=("cpu", "gpu"))
-    _seed(p)
+def predict(a):
+    """Predict for a file, or for standard input."""
+    from minielectra.files import write_text
+    from minielectra.tasks.launch import Finetuned
+
+    model = Finetuned(a.directory, a.device or "cpu")
+    examples = model.task.read(a.file, labelled=False)
+    predictions = model.predict(examples)
+    if a.official:
+        if model.task.head != "answering":
+            raise InputError(f"--official: {a.directory} answers no questions; leave it out")
+        write_text(Path(a.official), json.dumps(model.task.official(examples, predictions), ensure_ascii=False) + "\n")
+    for example, prediction in zip(examples, predictions, strict=True):
+        print(json.dumps(model.task.report(example, prediction)) if a.json else model.task.show(example, prediction))
 
 
-def _seed(p):
-    p.add_argument("--seed", type=_natural, metavar="N")
+def evaluate(a):
+    """Score a fine-tuned directory on a labelled file."""
+    from minielectra.tasks.launch import Finetuned
+
+    scores = Finetuned(a.directory, a.device or "cpu").evaluate(a.file)
+    print(json.dumps(scores) if a.json else "\n".join(f"{name:22} {value:.6g}" for name, value in scores.items()))
 
 
 def _overrides(a):
@@ -294,19 +219,4 @@ def _overrides(a):
     return overrides | {name: value for name, value in own.items() if value is not None}
 
 
-def _positive(kind):
-    def convert(text):
-        value = kind(text)
-        if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError(f"must be greater than 0, got {text}")
-        return value
-
-    convert.__name__ = f"positive {kind.__name__}"
-    return convert
-
-
-def _natural(text):
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be 0 or more, got {text}")
-    return value
+COMMANDS = (train, detect, plot, gradcheck, tokenize, prepare, export, bench, lessons, finetune, predict, evaluate)

@@ -1,5 +1,6 @@
 """Everything there is to check: each operation, layer, tower and objective of the library, under the protocol of `gradcheck`."""
 
+import dataclasses
 from functools import partial
 from itertools import chain
 
@@ -20,12 +21,14 @@ from minielectra.gradcheck import check_pair
 from minielectra.nn.encoder import Block, Encoder, encoder_shapes, linear_shapes, norm_shapes
 from minielectra.nn.layers import Embeddings, Gelu, LayerNorm, Linear, Run
 from minielectra.nn.parameters import Parameters
+from minielectra.tasks.heads import HeadConfig
+from minielectra.tasks.objective import HEADS, Finetuning, FinetuningConfig, TaskBatch
 
 
 def check_all(seed=0):
     """Every operation, layer, tower and objective of the library -> list of Row. Takes a few seconds."""
     random = np.random.default_rng(seed)
-    return list(chain(_operations(random), _layers(random), _towers(random), _objectives(random)))
+    return list(chain(_operations(random), _layers(random), _towers(random), _objectives(random), _tasks(random)))
 
 
 # Sizes. Calls 2, B sequences, N heads, T tokens, D features a head; M rows, I, O, H features; V words, P positions, S segments.
@@ -92,6 +95,9 @@ def _operations(random):
                      lambda x, y: losses.binary_cross_entropy_forward(x, y.astype(x.dtype), weights, normalizer),
                      lambda dy, cache: losses.binary_cross_entropy_backward(cache, dy),
                      {"logits": 2.0 * normal((2, 6)), "labels": random.integers(0, 2, (2, 6))})  # fmt: skip
+    targets = normal(6)
+    yield from check("squared error", lambda x: losses.squared_error_forward(x, targets, weights, normalizer),
+                     lambda dy, cache: losses.squared_error_backward(cache, dy), {"x": normal((2, 6))})  # fmt: skip
 
 
 def _kept(forward, backward):
@@ -217,3 +223,38 @@ def _objectives(random):
             f"objective {objective}", forward, lambda dy, cache, model=model: model.backward(cache, _run()),
             inputs, *_views(model.parameters), random, upstream=1.0, elements=4, directions=3,
         )  # fmt: skip
+
+
+def _tasks(random):
+    """The fine-tuning heads, and each task's loss through its whole model."""
+    ids = {"ids": random.integers(0, 23, (2, 3, 7)), "valid": _VALID, "segments": random.integers(0, 3, (2, 3, 7))}
+    for labels in (("a", "b", "c", "d"), ("score",)):
+        config = HeadConfig(**(dataclasses.asdict(_CONFIG) | {"labels": labels}))
+        kinds = HEADS if len(labels) > 1 else {"classification": HEADS["classification"]}
+        for name, head in kinds.items():
+            own = dataclasses.replace(config, labels=("start", "end")) if name == "answering" else config
+            title = f"{name} head" if len(labels) > 1 else "regression head"
+            yield from _check_layer(title, partial(head, own), head.shapes(own), ids, random, elements=4, directions=3)
+
+            model = Finetuning(own, FinetuningConfig(head=name), dtype=np.float64)
+            _fill(model.parameters, random)
+            token_weights = _VALID * (random.random(_VALID.shape) < 0.7)
+            token_weights[:, :, 0] = 1.0  # [CLS], which every answer may fall back on
+            targets = {
+                "classification": random.standard_normal((2, 3)) if own.regression else random.integers(0, 4, (2, 3)),
+                "tagging": random.integers(0, len(own.labels), (2, 3, 7)),
+                "answering": np.zeros((2, 3, 2), np.int32),  # at [CLS], and at a later token where that is allowed
+            }[name]
+            if name == "answering":
+                targets[:, 0, 1] = [np.flatnonzero(token_weights[call, 0])[-1] for call in (0, 1)]
+            weights = np.ones((2, 3)) if name == "classification" else token_weights
+            inputs = ids | {"targets": targets.astype(np.float32), "weights": weights.astype(np.float32)}
+
+            def forward(ids, valid, segments, targets, weights, model=model, regression=own.regression):
+                targets = targets if regression else targets.astype(np.int32)
+                return model.forward(TaskBatch(ids, segments, valid, targets, weights), (5.0, 4.0), _run())
+
+            yield from check_pair(
+                f"{title}'s loss", forward, lambda dy, cache, model=model: model.backward(cache, _run()),
+                inputs, *_views(model.parameters), random, upstream=1.0, elements=4, directions=3,
+            )  # fmt: skip

@@ -65,16 +65,9 @@ def detect_many(model, tokenizer, texts):
     scores = [np.zeros(len(ids)) for ids, _, _ in encoded]
     room = model.config.max_position_embeddings - 2
     pieces = [(n, *window) for n, (ids, _, _) in enumerate(encoded) for window in windows(len(ids), room)]
-    pieces.sort(key=lambda piece: piece[1] - piece[2])  # longest first
-    while pieces:
-        count = max(1, BATCH_TOKENS // (pieces[0][2] - pieces[0][1] + 2))
-        batch, pieces = pieces[:count], pieces[count:]
-        rows = [[tokenizer.cls_id, *encoded[n][0][start:stop], tokenizer.sep_id] for n, start, stop, _, _ in batch]
-        lengths = np.array([[len(row)] for row in rows])
-        ids = np.array([row + [tokenizer.pad_id] * (len(rows[0]) - len(row)) for row in rows], np.int32)
-        logits = to_host(model(ids, np.arange(len(rows[0])) < lengths, skip_padding=True))
-        for (n, start, _, keep_from, keep_to), p in zip(batch, sigmoid(logits)[:, 1:], strict=True):
-            scores[n][keep_from:keep_to] = p[keep_from - start : keep_to - start]
+    rows = [[tokenizer.cls_id, *encoded[n][0][start:stop], tokenizer.sep_id] for n, start, stop, _, _ in pieces]
+    for (n, start, _, keep_from, keep_to), logits in zip(pieces, logits_of(model, rows, tokenizer.pad_id), strict=True):
+        scores[n][keep_from:keep_to] = sigmoid(logits[1 + keep_from - start : 1 + keep_to - start])
     return [
         {
             "text": text,
@@ -84,6 +77,29 @@ def detect_many(model, tokenizer, texts):
         }
         for text, (_, tokens, offsets), own in zip(texts, encoded, scores, strict=True)
     ]
+
+
+def logits_of(model, rows, pad_id, segments=None):
+    """What a model says of many sequences: lists of ids (and of segments, where given) -> a list of logits, on the host.
+
+    Sequences of like length share a batch: little padding. A model that gives one result a sequence gets one a sequence here, one
+    that gives a result a token gets an array [len(ids), …].
+    """
+    order = sorted(range(len(rows)), key=lambda n: -len(rows[n]))
+    results = [None] * len(rows)
+    while order:
+        longest = len(rows[order[0]])
+        count = max(1, BATCH_TOKENS // longest)
+        batch, order = order[:count], order[count:]
+        ids, types = np.full((len(batch), longest), pad_id, np.int32), np.zeros((len(batch), longest), np.int32)
+        lengths = np.array([len(rows[n]) for n in batch])
+        for i, n in enumerate(batch):
+            ids[i, : lengths[i]] = rows[n]
+            types[i, : lengths[i]] = segments[n] if segments else 0
+        logits = to_host(model(ids, np.arange(longest) < lengths[:, None], types, skip_padding=True))
+        for i, n in enumerate(batch):
+            results[n] = logits[i, : lengths[i]] if model.per_token else logits[i]
+    return results
 
 
 def windows(count, room):

@@ -48,6 +48,16 @@ class ElectraConfig:
         if self.hidden_act not in ("gelu", "gelu_new", "gelu_pytorch_tanh"):
             raise InputError(f"hidden_act {self.hidden_act!r} is not known: choose gelu, gelu_new or gelu_pytorch_tanh")
 
+    def to_huggingface(self):
+        """The fields as a config.json holds them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_huggingface(cls, fields):
+        """From the fields of a config.json; those that do not concern the computation are ignored. Raises InputError."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in fields.items() if name in known and value is not None})
+
     def generator(self, width, depth=1.0):
         """The generator's configuration: hidden size, feed-forward size and heads times `width`, layers times `depth`
         (paper, section 3.2). Embedding sizes stay: the tables are shared."""

@@ -1,6 +1,5 @@
 """Hugging Face's directory layout: `config.json`, `vocab.txt`, `tokenizer_config.json`, `model.safetensors`."""
 
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -26,7 +25,7 @@ def save_pretrained(model, directory, tokenizer=None):
     Raises InputError where the directory cannot be written.
     """
     directory = Path(directory)
-    config = {"architectures": [type(model).__name__], "model_type": "electra", **dataclasses.asdict(model.config)}
+    config = {"architectures": [type(model).__name__], "model_type": "electra", **model.config.to_huggingface()}
     weights = directory / "model.safetensors"
     beside = weights.with_name(weights.name + ".partial")
     try:
@@ -56,7 +55,7 @@ def from_pretrained(cls, directory):
     compared before anything is allocated.
     """
     directory = Path(directory)
-    config = load_config(directory)
+    config = load_config(directory, cls.config_class)
     arrays = {name: array for name, array in find_arrays(directory).items() if not name.endswith(CONSTANT)}
     tied = arrays.pop(TIED, None)
     where = f"{directory}: does not hold an {cls.__name__} of config.json's sizes"
@@ -71,8 +70,8 @@ def from_pretrained(cls, directory):
     return model
 
 
-def load_config(directory):
-    """ElectraConfig of a directory's config.json; fields that do not concern the computation are ignored."""
+def load_config(directory, kind=ElectraConfig):
+    """The configuration, of the class `kind`, in a directory's config.json."""
     path = Path(directory) / "config.json"
     config = read_json(path, f"{directory}: neither a run (run.json) nor a model directory (config.json)")
     if config.get("model_type", "electra") != "electra":
@@ -86,8 +85,7 @@ def load_config(directory):
     for name in UNSUPPORTED:
         if config.get(name):
             raise InputError(f"{path}: {name} is set, but this is an encoder only")
-    known = {field.name for field in dataclasses.fields(ElectraConfig)}
     try:
-        return ElectraConfig(**{name: value for name, value in config.items() if name in known and value is not None})
+        return kind.from_huggingface(config)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

@@ -10,6 +10,7 @@ import numpy as np
 
 from minielectra.backend import array_module, scatter_add
 from minielectra.electra import huggingface
+from minielectra.electra.config import ElectraConfig
 from minielectra.nn.encoder import Encoder, encoder_shapes, linear_shapes, norm_shapes
 from minielectra.nn.inference import forward_only
 from minielectra.nn.layers import Embeddings, Gelu, LayerNorm, Linear
@@ -31,6 +32,8 @@ def embedding_shapes(config):
 class Electra:
     """The encoder with its embeddings: what both towers, and every fine-tuned model, are built on."""
 
+    config_class = ElectraConfig
+    per_token = True  # whether a call gives a result for every token, or one for a sequence
     head_shapes = staticmethod(lambda config, prefix: {})
 
     def __init__(self, config, parameters=None, prefix="", dtype=np.float32, xp=np):

@@ -1,6 +1,6 @@
-"""The two losses of ELECTRA (Clark et al. 2020, section 2).
+"""The two losses of ELECTRA (Clark et al. 2020, section 2), and the one of regression tasks.
 
-Both are sums of weighted terms divided by a `normalizer` that is handed in, usually the sum of all weights of the *batch*: a
+All are sums of weighted terms divided by a `normalizer` that is handed in, usually the sum of all weights of the *batch*: a
 batch that is cut into shards then adds up to the same loss and the same gradients.
 
 Cross-entropy, over M chosen positions and V words (p = softmax of the logits, y the target):
@@ -11,6 +11,10 @@ Binary cross-entropy with logits, over N tokens (x the logit, y ∈ {0, 1}, s = 
 
     −y log s(x) − (1 − y) log(1 − s(x)) = max(x, 0) − x y + log(1 + exp(−|x|)),   which never overflows
     ∂L/∂x[n] = w[n] (s(x[n]) − y[n]) / Z
+
+Squared error, over N numbers x with targets y:
+
+    L = Σ_n w[n] (x[n] − y[n])² / Z             ∂L/∂x[n] = 2 w[n] (x[n] − y[n]) / Z
 """
 
 from minielectra.backend import array_module
@@ -54,3 +58,15 @@ def binary_cross_entropy_backward(cache, dloss=1.0):
     """-> dlogits [N]."""
     logits, labels, weights, normalizer = cache
     return (sigmoid(logits) - labels) * (weights * (dloss / normalizer))
+
+
+def squared_error_forward(x, targets, weights, normalizer):
+    """x, targets, weights [N], all of one dtype -> loss (0-d), cache."""
+    error = x - targets
+    return (weights * error * error).sum() / normalizer, (error, weights, normalizer)
+
+
+def squared_error_backward(cache, dloss=1.0):
+    """-> dx [N]."""
+    error, weights, normalizer = cache
+    return error * (weights * (2.0 * dloss / normalizer))

@@ -1,0 +1,52 @@
+"""finetuning.png: the development score over training, a line for every seed, pre-trained beside from scratch."""
+
+from pathlib import Path
+
+import numpy as np
+
+from minielectra.files import read_json
+from minielectra.plots import style
+
+COLORS = {"pre-trained": style.BLUE, "from scratch": style.ORANGE}
+NAMES = {
+    "accuracy": "accuracy", "f1": "F1", "matthews_correlation": "Matthews correlation", "pearson": "Pearson correlation",
+    "spearmanr": "Spearman correlation", "exact_match": "exact match", "precision": "precision", "recall": "recall",
+}  # fmt: skip
+
+
+def draw(directory):
+    """Draw a fine-tuned directory's picture from its results.json -> path of finetuning.png."""
+    directory = Path(directory)
+    path = directory / "results.json"
+    return style.save(finetuning(read_json(path, f"{path}: missing")), directory / "finetuning.png")
+
+
+def finetuning(results):
+    """Draw results (as `tasks.launch.launch` returns them): at most two metrics, a panel each -> Figure."""
+    shown = results["metrics"][:2]
+    subtitle = "every thin line is one seed, its dot the evaluation that was kept; thick: their mean"
+    fig = style.figure(
+        5.6 * len(shown) + 0.6, 4.2, _finding(results), f"{results['task']}, scores on the development set; {subtitle}"
+    )
+    for ax, metric in zip(fig.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        style.tidy(ax, xlabel="epoch", ylabel=NAMES[metric])
+        for start, summary in results["starts"].items():
+            color = COLORS[start]
+            curves = [[entry[metric] for entry in seed["history"]] for seed in summary["seeds"]]
+            epochs = [entry["epoch"] for entry in summary["seeds"][0]["history"]]
+            for curve, seed in zip(curves, summary["seeds"], strict=True):
+                ax.plot(epochs, curve, color=color, linewidth=0.8, alpha=0.5)
+                ax.plot(seed["best"]["epoch"], seed["best"][metric], "o", color=color, markersize=4)
+            ax.plot(epochs, np.mean(curves, axis=0), color=color, linewidth=2, label=start)
+        style.legend(ax, loc="lower right")
+    return fig
+
+
+def _finding(results):
+    metric = results["metrics"][0]
+    parts = []
+    for start, summary in results["starts"].items():
+        deviation = summary["deviation"][metric]
+        spread = "" if deviation is None else f" ± {deviation:.3f}"
+        parts.append(f"{start} {summary['mean'][metric]:.3f}{spread}")
+    return f"{NAMES[metric]}: {', '.join(parts)}"

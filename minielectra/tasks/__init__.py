@@ -1,0 +1,1 @@
+"""Floor 5: fine-tuning — heads, readers, metrics, training."""
