@@ -8,11 +8,19 @@ from minielectra.electra.models import ElectraForMaskedLM, ElectraForPreTraining
 from minielectra.errors import InputError
 from minielectra.gradcheck import gradient_check
 from minielectra.inference import detect, load_discriminator
+from minielectra.tasks.heads import (
+    ElectraForQuestionAnswering,
+    ElectraForSequenceClassification,
+    ElectraForTokenClassification,
+)
 
 __all__ = [
     "ElectraConfig",
     "ElectraForMaskedLM",
     "ElectraForPreTraining",
+    "ElectraForQuestionAnswering",
+    "ElectraForSequenceClassification",
+    "ElectraForTokenClassification",
     "InputError",
     "PretrainingConfig",
     "WordPieceTokenizer",
