@@ -1,5 +1,7 @@
 """The whole training step on a strict fake device: what would fail, or wait, on a GPU does so here."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from fake_device import FakeDevice
@@ -9,6 +11,9 @@ from minielectra.electra.config import configure
 from minielectra.electra.corruption import mask_batch
 from minielectra.electra.initialization import initialize
 from minielectra.electra.pretraining import ElectraPretraining
+from minielectra.inference import logits_of
+from minielectra.tasks.heads import HeadConfig
+from minielectra.tasks.objective import Finetuning, FinetuningConfig, TaskBatch
 from minielectra.training.evaluation import Evaluator
 from minielectra.training.step import Trainee
 
@@ -190,3 +195,38 @@ def test_nothing_is_updated_when_not_finite(fake):
     before = t.model.parameters.flat.get()
     assert not t.step(make_batch(t.model.pretraining, 0), 1e-3, 7, 0).finite
     assert np.array_equal(t.model.parameters.flat.get(), before, equal_nan=True)
+
+
+@pytest.mark.parametrize(("head", "labels"), [("classification", 3), ("classification", 1), ("tagging", 4), ("answering", 2)])
+def test_fine_tuning_steps_and_predictions_equal_numpys(fake, head, labels):
+    config, _ = settings()
+    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    both = []
+    for xp in (fake, np):
+        model = Finetuning(HeadConfig(**fields, labels=tuple("abcd"[:labels])), FinetuningConfig(head=head, shards=1), xp=xp)
+        start = 0.2 * np.random.default_rng(3).standard_normal(model.parameters.size, np.float32)
+        model.parameters.flat[...] = backend.to_device(start, xp)
+        both.append(Trainee(model, threads=1))
+    random = np.random.default_rng(4)
+    for step in range(3):
+        masked = make_batch(settings()[1], step)
+        ids, valid, shape = masked.input_ids, masked.valid, masked.input_ids.shape
+        if head == "answering":
+            batch = TaskBatch(ids, masked.token_type_ids, valid, np.zeros((shape[0], 2), np.int32), valid.astype(np.float32))
+        else:
+            size = shape if head == "tagging" else shape[:1]
+            targets = (
+                random.standard_normal(size, np.float32) if labels == 1 else random.integers(0, labels, size, dtype=np.int32)
+            )
+            batch = TaskBatch(
+                ids, masked.token_type_ids, valid, targets, np.ones(size, np.float32) * (valid if len(size) > 1 else 1)
+            )
+        before = fake.waits
+        device_result, host_result = (trainee.step(batch, 1e-3, 7, step) for trainee in both)
+        assert fake.waits - before <= 2  # the loss and the norm
+        assert device_result.losses == pytest.approx(host_result.losses, rel=1e-5)
+        assert device_result.grad_norm == pytest.approx(host_result.grad_norm, rel=1e-4)
+    rows = [[2, *random.integers(5, VOCAB, n), 3] for n in (3, 8, 5)]
+    for ours, theirs in zip(*(logits_of(trainee.model.model, rows, 0) for trainee in both), strict=True):
+        assert isinstance(ours, np.ndarray)
+        np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-3)

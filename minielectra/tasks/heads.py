@@ -100,7 +100,7 @@ class ElectraForSequenceClassification(Electra):
         """-> logits [B, L]. Arguments [B, T], any integers; no dropout. skip_padding: as for ElectraForMaskedLM."""
 
         def forward(ids, *more):  # `infer` wants a row for every token
-            return array_module(ids).repeat(self.forward(ids, *more)[0], ids.shape[1], axis=0)
+            return self.forward(ids, *more)[0][array_module(ids).arange(ids.size) // ids.shape[1]]
 
         labels = (len(self.config.labels),)
         return self.infer(forward, labels, input_ids, attention_mask, token_type_ids, skip_padding)[:, 0]
