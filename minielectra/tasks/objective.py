@@ -49,7 +49,7 @@ class FinetuningConfig:
     adam_beta1: float = 0.9
     adam_beta2: float = 0.999
     adam_epsilon: float = 1e-6
-    bias_correction: bool = False
+    bias_correction: bool = True  # the released code has none: in short runs first steps are then far too long (docs/LOG.md)
     shards: int = 2  # as in PretrainingConfig
 
     def __post_init__(self):

@@ -29,7 +29,7 @@ def make(case, dtype, seed=0, **settings):
     head, labels = CASES[case]
     fields = {name: getattr(CONFIG, name) for name in CONFIG.__dataclass_fields__}
     config = HeadConfig(**fields, labels=labels)
-    model = Finetuning(config, FinetuningConfig(head=head, dropout=0.0, **settings), dtype=dtype)
+    model = Finetuning(config, FinetuningConfig(head=head, dropout=0.0, bias_correction=False, **settings), dtype=dtype)
     fill(model.parameters, seed)
     theirs = transformers.ElectraConfig(**fields, num_labels=len(labels), classifier_dropout=0.0)
     module = getattr(transformers, HEADS[head].__name__)._from_config(
