@@ -101,8 +101,8 @@ def build_parser(commands):
     p.add_argument("--from-scratch", action="store_true", help="leave the pre-training out: the control")
     p.add_argument("--control", action="store_true", help="also train from scratch, and show it beside")
     for name, kind, text in (
-        ("--epochs", float, "default 3"), ("--learning-rate", float, "of the head, at its peak; default by size: 1e-4 to 1e-3"),
-        ("--layer-decay", float, "its factor for each layer further from the head; default 0.8"),
+        ("--epochs", float, "default 3"), ("--learning-rate", float, "of the head, at its peak; default by the model's size, 5e-5 to 1e-3"),
+        ("--layer-decay", float, "its factor for each layer further from the head; default by size, 0.8 or 0.9"),
         ("--batch-size", int, "sequences; default 32"), ("--max-length", int, "tokens; default 128, squad 384, or what the model reads"),
     ):  # fmt: skip
         p.add_argument(name, type=_positive(kind), metavar="N", help=text)

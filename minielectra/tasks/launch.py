@@ -30,11 +30,8 @@ TASKS = {
 }
 HELD_OUT = 10  # without a development file, every tenth example is one
 LONGEST = {"answering": 384}  # tokens of a sequence, where the model has room (others: FinetuningConfig's)
-RATES = (
-    (768, 1e-4),
-    (256, 3e-4),
-    (0, 1e-3),
-)  # hidden size at least -> learning rate: the paper's; the last measured (docs/LOG.md)
+# hidden size at least -> learning rate and layer decay: the paper's; the last, of few layers, measured (docs/LOG.md)
+RATES = ((1024, 5e-5, 0.9), (768, 1e-4, 0.8), (256, 3e-4, 0.8), (0, 1e-3, 0.9))
 
 
 def launch(name, source, train_path, dev_path, out, options, columns, seeds=1, first_seed=0, from_scratch=False, control=False,
@@ -87,7 +84,8 @@ def launch(name, source, train_path, dev_path, out, options, columns, seeds=1, f
 def _settings(task, backbone, options):
     """The FinetuningConfig of a task: the options given, and for the others what suits the model's size."""
     hidden, longest = backbone.config.hidden_size, backbone.config.max_position_embeddings
-    fields = {"learning_rate": next(rate for size, rate in RATES if hidden >= size)}
+    rate, decay = next(others for size, *others in RATES if hidden >= size)
+    fields = {"learning_rate": rate, "layer_decay": decay}
     fields["max_length"] = min(longest, LONGEST.get(task.head, FinetuningConfig.max_length))
     fields |= {name: value for name, value in options.items() if value is not None}
     if fields["max_length"] > longest:
