@@ -8,8 +8,8 @@
 #
 # A **corpus** is the text a model learns from. With an id for every word of it, the table of embeddings grows without end, and
 # most words are too rare to learn anything about. With an id for every letter nothing is unknown, but a sentence is several times
-# as long, and attention costs T². **WordPiece** lies between: a frequent word has an id of its own, a rare one is cut into **word
-# pieces**, stretches of letters that have one each. A piece that continues a word is written with ## in front: “unaffable”
+# as long, and attention costs T². **WordPiece** lies between: a frequent word has an id of its own, a rare one is cut into
+# **word pieces**, stretches of letters that have one each. A piece that continues a word is written with ## in front: “unaffable”
 # becomes `un ##aff ##able`.
 
 # %%

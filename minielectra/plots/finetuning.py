@@ -24,10 +24,11 @@ def draw(directory):
 def finetuning(results):
     """Draw results (as `tasks.launch.launch` returns them): at most two metrics, a panel each -> Figure."""
     shown = results["metrics"][:2]
-    subtitle = "every thin line is one seed, its dot the evaluation that was kept; thick: their mean"
-    fig = style.figure(
-        5.6 * len(shown) + 0.6, 4.2, _finding(results), f"{results['task']}, scores on the development set; {subtitle}"
+    subtitle = (
+        f"{results['task']}, scores on {results['n_dev']:,} development examples after training on {results['n_train']:,}\n"
     )
+    subtitle += "thin: one seed, its dot the evaluation that was kept; thick: the mean"
+    fig = style.figure(8 if len(shown) == 1 else 11, 4.4, _finding(results), subtitle)
     for ax, metric in zip(fig.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         style.tidy(ax, xlabel="epoch", ylabel=NAMES[metric])
         for start, summary in results["starts"].items():
@@ -48,5 +49,5 @@ def _finding(results):
     for start, summary in results["starts"].items():
         deviation = summary["deviation"][metric]
         spread = "" if deviation is None else f" ± {deviation:.3f}"
-        parts.append(f"{start} {summary['mean'][metric]:.3f}{spread}")
-    return f"{NAMES[metric]}: {', '.join(parts)}"
+        parts.append(f"{summary['mean'][metric]:.3f}{spread} {start}")
+    return f"{NAMES[metric]} {', '.join(parts)}"
