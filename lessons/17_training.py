@@ -4,7 +4,7 @@
 # **You will be able to** train ELECTRA on real text, compute from its records how often it notices a wrong "the", with a band
 # that says how sure that is, and read learning curves against what knowing nothing would give.
 #
-# **Time** 50 minutes · **needs** 5, 11, 12, 13, 14, 15, 16 · **runs** 50 s
+# **Time** 50 minutes · **needs** 5, 11, 12, 13, 14, 15, 16 · **runs** 60 s
 #
 # All parts are there: text as word pieces (lesson 11), the joint step (15), Adam (16). A **run** is a training from its first
 # step to its last, and the folder that it leaves. Two kinds of things are written into that folder along the way:
@@ -31,8 +31,8 @@ from minielectra.training.launch import launch
 lesson = begin("17_training")
 
 # %% Train
-# What `python -m minielectra train` does. Its smallest settings are called `tiny`; here they are made smaller: a minute instead of
-# four. The text is the documentation of Python and its libraries; a vocabulary is learned from it first, as in lesson 11.
+# What `python -m minielectra train` does. Its smallest settings are called `tiny`; here they are made smaller: a minute instead
+# of four. The text is the documentation of Python and its libraries; a vocabulary is learned from it first, as in lesson 11.
 sizes = dict(embedding_size=64, hidden_size=64, intermediate_size=256, num_attention_heads=2, generator_width=0.5)
 sizes["generator_depth"] = 0.5  # layers too
 place = tempfile.TemporaryDirectory()  # removed when the lesson ends; a run of your own is kept in runs/
@@ -205,11 +205,9 @@ def check_acquired_at(function):
         assert got == expected, f"curve {curve}: {expected}, not {got} ({hint})"
 
 
-lesson.exercise(
-    acquired_at, check_acquired_at,
+lesson.exercise(acquired_at, check_acquired_at,
     "Walk from the last evaluation to the first, as long as the curve is at or above the threshold.",
-    "Start with None; for i in reversed(range(len(steps))): leave where `not curve[i] >= threshold`, else remember steps[i].",
-)  # fmt: skip
+    "Start with None; i in reversed(range(len(steps))): stop at `not curve[i] >= threshold`, else keep steps[i].")  # fmt: skip
 
 
 # %% Your turn 2: can the probabilities be taken at their word?
@@ -231,11 +229,9 @@ def check_calibration(function):
         print("    mean score {:.2f}   really replaced {:.2f}   ({} tokens)".format(*row))
 
 
-lesson.exercise(
-    calibration, check_calibration,
+lesson.exercise(calibration, check_calibration,
     "The bin of a score is the whole part of score · bins. Where does that put a score of 1?",
-    "index = np.minimum((scores * bins).astype(int), bins - 1); np.bincount(index, weights, minlength=bins) sums; 0/0 is NaN.",
-)  # fmt: skip
+    "np.minimum((scores * bins).astype(int), bins - 1); np.bincount(index, what, minlength=bins) sums; 0/0: NaN.")  # fmt: skip
 
 # %% [markdown]
 # # What comes next
