@@ -25,7 +25,7 @@ class Answering:
     def __init__(self, name, impossible=False, threshold=0.0):
         """impossible: whether a question may have no answer; the answer is then empty where its null score — how much better none
         is than the best — exceeds `threshold`, which `tune` finds."""
-        self.name, self.impossible, self.threshold = name, impossible, threshold
+        self.name, self.impossible, self.threshold = name, bool(impossible), float(threshold)
 
     @classmethod
     def from_file(cls, name, path, columns):
