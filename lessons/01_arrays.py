@@ -88,8 +88,8 @@ for left, right in [((2, 4), (4,)), ((2, 4), (2, 1)), ((5, 4, 3), (4, 1)), ((6, 
     print(left, "with", right, "->", np.broadcast_shapes(left, right))
 
 # %% Check
-# The package has a product and a broadcast sum in one function, lesson 3's. It wants the second matrix transposed, and returns
-# one thing more, which lesson 2 explains.
+# The package (minielectra, whose course this is) has a product and a broadcast sum in one function, lesson 3's. It wants the
+# second matrix transposed, and returns one thing more, which lesson 2 explains.
 y, _ = linear_forward(a, b.T, row)
 lesson.same("ours against the library's", shifted_fast, y)
 

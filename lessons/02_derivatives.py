@@ -156,6 +156,7 @@ ax.axvline(3e-4, color=INK, linewidth=0.8)
 ax.text(2.2e-4, 1e-15, "our checker's step", fontsize=9, color=INK, ha="right")
 ax.set(xlim=(5e-13, 1.2e3), ylim=(2e-16, 5), xticks=[1e-12, 1e-9, 1e-6, 1e-3, 1])
 lesson.figure(fig)
+# On these axes a power of h is a straight line, and its slope is the power: with slope 4, a step ten times shorter errs 10⁴ times less.
 
 # %% [markdown]
 # # A checker

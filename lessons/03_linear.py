@@ -157,7 +157,9 @@ def scale_backward(dy, x, s):
 def check_scale(backward):
     random = np.random.default_rng(2)
     x, s, dy = random.standard_normal((4, 3)), random.standard_normal(1), random.standard_normal((4, 3))
+    before = dy.copy()
     dx, ds = backward(dy, x, s[0])
+    assert np.array_equal(dy, before), "dy was changed: make a new array for dx"
     gradient_check(lambda: (dy * (s * x)).sum(), {"x": x, "s": s}, {"x": dx, "s": np.array([ds])})
 
 

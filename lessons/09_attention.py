@@ -133,7 +133,7 @@ lesson.check(lambda: (do * forward(q, k, v, mask)[0]).sum(), {"q": q, "k": k, "v
 # %% A mistake, and a check that misses it
 # Someone takes kᵀ for the variable: S = q kᵀ / √D, so its gradient is qᵀ dS / √D, [B, A, D, T]. That is right. Then it has to
 # become [B, A, T, D], and reshape can do that. But a reshape keeps the order of the numbers and cuts them into other rows, where
-# a transpose moves them. This mistake has been published, in a transformer that people copy.
+# a transpose moves them.
 def wrong_dk(do, q, k, v, P):
     turned = backward(do, q, k, v, P)[1].swapaxes(-1, -2)  # qᵀ dS / √D
     return turned.reshape(k.shape)  # should be turned.swapaxes(-1, -2)

@@ -33,7 +33,7 @@ p = np.array([0.35, 0.25, 0.20, 0.10, 0.07, 0.03])
 u, end = 0.62, 0.0
 for v in range(len(p)):
     end += p[v]
-    print(f"{words[v]:8} ends at {end:.2f}", "← behind u = 0.62: drawn" if u < end else "")
+    print(f"{words[v]:8} ends at {end:.2f}", "← the first end beyond u = 0.62: drawn" if u < end else "")
     if u < end:
         break
 
@@ -171,7 +171,7 @@ side_by_side[text[:, :-1], text[:, 1:]] = True
 shown = np.flatnonzero((ids != toy.PAD).sum(1) == 13)[:3]  # three sentences of eleven words
 fig = figure(
     11, 5.6, "The better the generator, the harder its replacements are to see",
-    "Three sentences, corrupted by three generators. Red: replaced, below it what stood there; green: chosen, guessed right.\n"
+    "Three sentences, corrupted by three generators. Orange: replaced, below it what stood there; green: chosen, guessed right.\n"
     "Noticed: makes, with a word beside it, a pair of neighbours that never occurs in 6000 sentences.",
 )  # fmt: skip
 for ax, (name, corrupted) in zip(fig.subplots(3, 1), texts.items(), strict=True):

@@ -96,9 +96,9 @@ print("logits", large, "  naive loss", terms, "  stable loss", loss_terms(large,
 lesson.exposes(lambda: loss_terms(large, truth).sum(), {"x": large}, {"x": wrong})
 # exp(800) is too large for a float; 1/(1 + exp(−40)) rounds to 1. float64 gives up at −710 and 37, float32 at −89 and 17.
 
-# %% A mistake: padding counted in the mean. A batch without padding misses it, one with padding exposes it
+# %% A mistake: padding counted in the mean
 counted = (sigmoid(x) - y) / N
-lesson.check(lambda: loss_terms(x, y).sum() / N, {"x": x}, {"x": counted})  # all weights 1
+lesson.check(lambda: loss_terms(x, y).sum() / N, {"x": x}, {"x": counted})  # without padding: missed
 lesson.exposes(lambda: (w * loss_terms(x, y)).sum() / Z, {"x": x}, {"x": counted})
 
 
@@ -202,7 +202,7 @@ for place, t in np.argwhere(valid[rows]):  # the index pairs where it is true
 lesson.figure(fig)
 
 
-# %% Your turn 1: replacements that weigh more. Replace the `raise`; hints: python lessons/14_discriminator.py --hints
+# %% Your turn 1: replacements that weigh more
 def weighted_loss(x, y, a):
     """x, y [N], a number a -> mean of −a y log s(x) − (1 − y) log(1 − s(x)), dx [N]; for logits of any size."""
     raise NotImplementedError("yours to write")

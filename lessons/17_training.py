@@ -149,7 +149,7 @@ print(f"AUC at step {records.steps[2]} without [CLS] and [SEP]: {words:.3f}")
 #
 # # Token by token
 #
-# The figure has a panel for each of eight tokens. Red: of the *planted* ones, which the generator wrote over another token, the
+# The figure has a panel for each of eight tokens. Orange: of the *planted* ones, which the generator wrote over another token, the
 # share that is flagged. Blue: the same of the *genuine* ones, which belong there. The AUC above a panel compares only
 # occurrences of this token, planted and genuine, so that being frequent does not help. We say a token is acquired at the step
 # from which this AUC stays at 0.6 or above; that step is its **acquisition**. (Few tokens make AUC jump, so the library averages

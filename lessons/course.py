@@ -54,6 +54,7 @@ def begin(name):
         except BrokenPipeError:  # the reader of our output has seen enough
             os._exit(0)
         except KeyboardInterrupt:
+            print("\nstopped")
             sys.exit(130)
     return _current or Lesson(name)
 
@@ -135,9 +136,9 @@ class Lesson:
     def end(self):
         """Sum up, note what is done, and say what is next."""
         passed = [name for name, ok in self.exercises.items() if ok]
-        print(f"\nRan to the end; {len(passed)} of {len(self.exercises)} exercises solved.", end=" ")
-        open_ones = len(passed) < len(self.exercises)
-        print("Write the functions under “Your turn” and run it again (--hints helps)." if open_ones else "")
+        print(f"\nRan to the end; {len(passed)} of {len(self.exercises)} exercises solved.")
+        if len(passed) < len(self.exercises):
+            print("Write the functions under “Your turn” and run it again (--hints helps).")
         if self.solutions is None:
             try:
                 lessons.record(self.name, passed, FOLDER)
@@ -145,7 +146,7 @@ class Lesson:
                 print(f"(not noted as done: {error})")
         following = [path.name for path in sorted(FOLDER.glob("[0-9][0-9]_*.py")) if path.stem > self.name]
         if following:
-            print(f"Next: python lessons/{following[0]} --step")
+            print(f"Next in order: python {short(FOLDER / following[0])} --step")
 
 
 def relative_error(a, b, floor=0.0):
@@ -161,12 +162,12 @@ def attempt(check, function):
     """None where `check` accepts `function`, else what is wrong, in one line."""
     try:
         check(function)
-    except Exception as error:  # the reader's code may raise anything at all
+    except (Exception, SystemExit) as error:  # the reader's code may raise anything at all
         frames = traceback.extract_tb(error.__traceback__)
         where = ([frame for frame in frames if FOLDER in Path(frame.filename).parents] or frames)[-1]  # rather than in a library
-        text = " ".join(str(error).split()) or "the check says no"
+        text = "; ".join(" ".join(line.split()) for line in str(error).splitlines()) or "the check says no"
         kind = "" if isinstance(error, AssertionError | NotImplementedError) else f"{type(error).__name__}, line {where.lineno}: "
-        return kind + text
+        return textwrap.shorten(kind + text, 400, placeholder=" …")
     return None
 
 
@@ -199,8 +200,25 @@ def run(path, arguments):
                 return 0
         elif cell.title:
             print(f"\n{cell.title}\n{'─' * len(cell.title)}")
-        if not cell.is_text:
-            exec(compile("\n" * (cell.start - 1) + cell.source, str(path), "exec"), namespace)
+        if not cell.is_text and (status := execute(cell, path, namespace)):
+            return status
+    return 0
+
+
+def execute(cell, path, namespace):
+    """Run a code cell -> exit status. What it raises is shown from the lesson's own line on."""
+    from minielectra.training.trainer import Interrupted
+
+    try:
+        exec(compile("\n" * (cell.start - 1) + cell.source, str(path), "exec"), namespace)
+    except (KeyboardInterrupt, Interrupted):
+        print("\nstopped")
+        return 130
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # the reader may have changed anything in a lesson
+        traceback.print_exception(error.with_traceback(error.__traceback__.tb_next))
+        return 1
     return 0
 
 

@@ -31,7 +31,7 @@ def tokens(records, chosen=None, curves=None):
     top = np.max(tops, where=np.isfinite(tops), initial=0.1)
     for j, (ax, token_id) in enumerate(zip(axes, ids, strict=False)):
         n_planted, n_genuine = records.replaced[:, token_id].mean(), records.original[:, token_id].mean()
-        caption = f"AUC {auc[token_id]:.2f} · {n_planted:.0f} planted, {n_genuine:.0f} genuine".replace("nan", "–")
+        caption = f"AUC {auc[token_id]:.2f} · mean {n_planted:.0f} planted, {n_genuine:.0f} genuine".replace("nan", "–")
         style.tidy(ax, style.printable(records.tokens[token_id]), percent=True)
         ax.set_title(caption, loc="right", fontsize=7.5, color="#666666")
         style.line(ax, records.steps, recall[:, j], recall_low[:, j], recall_high[:, j],
@@ -72,7 +72,7 @@ def _finding(records, ids, auc, surely):
         return f"Not one of these tokens is told from a planted one beyond chance (AUC {auc[worst]:.2f} to {auc[best]:.2f})"
     if best == worst:
         return f"A planted {name(best)} is told from a genuine one with AUC {auc[best]:.2f}"
-    return f"Of these, a planted {name(best)} is noticed best (AUC {auc[best]:.2f}), {name(worst)} worst ({auc[worst]:.2f})"
+    return f"Of these, a planted {name(best)} is told apart best (AUC {auc[best]:.2f}), {name(worst)} worst ({auc[worst]:.2f})"
 
 
 def _how_to_read(width):
