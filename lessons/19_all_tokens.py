@@ -160,7 +160,8 @@ for objective, total in steps.items():
 
 # %% See
 fig = figure(10, 4.2, "More tokens, less noise; but a word is a harder question than yes or no",
-             "Left: noise of a gradient, measured (dots) and σ²/n.\nRight: a probe on frozen features; thin: three seeds, thick: mean.")  # fmt: skip
+             "Left: noise of a gradient, measured (dots) and σ²/n.\n"
+             "Right: a probe on frozen features; thin: three seeds, thick: mean.")  # fmt: skip
 left, right = fig.subplots(1, 2)
 sizes = np.array([3, 9, 27, 60, 150, 400])
 noise = [((each[random.integers(0, N, (500, n))].mean(axis=1) - dw) ** 2).sum(axis=1).mean() for n in sizes]
