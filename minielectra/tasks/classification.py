@@ -119,7 +119,6 @@ class Classification:
 
     def decode(self, logits, encoded, examples):
         """Logits, an array [L] for each sequence -> predictions: {"label", "scores": {label: probability}}, or {"label": number}."""
-        del encoded, examples
         if self.regression:
             return [{"label": float(x[0]) * self.scale} for x in logits]
         predictions = []

@@ -48,6 +48,7 @@ def launch(name, source, train_path, dev_path, out, options, columns, seeds=1, f
     for option in columns:
         if option not in kind.columns:
             raise InputError(f"--{option}: says nothing to {name}; leave it out")
+    _check_out(out)
     task, examples = kind.from_file(name, train_path, columns)
     backbone = read_backbone(source)
     if dev_path is None:
@@ -61,7 +62,8 @@ def launch(name, source, train_path, dev_path, out, options, columns, seeds=1, f
     room, tokenizer = finetuning.max_length, backbone.tokenizer
     encoded = task.encode(examples, tokenizer, room)
     dev = dev, task.encode(dev, tokenizer, room)
-    _check_out(out)
+    if out is not None:
+        Path(out).mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is better known before the training
     outcomes = {}
     starts = {"from scratch": True} if from_scratch else {"pre-trained": False} | ({"from scratch": True} if control else {})
     for start, fresh in starts.items():
