@@ -85,13 +85,13 @@ def test_ten_examples_are_overfitted_to_zero_loss(case, run, files):
     name = NAMES.get(case, case)
     task, examples = tasks.TASKS[name].from_file(name, files / file, columns)
     backbone = read_backbone(run)
-    finetuning = FinetuningConfig(head=task.head, dropout=0.0, layer_decay=0.9, max_length=24, batch_size=64)
+    finetuning = FinetuningConfig(head=task.head, dropout=0.0, layer_decay=1.0, max_length=24, batch_size=64)
     encoded = task.encode(examples, backbone.tokenizer, 24)
     model = make_model(backbone, task.labels, finetuning, seed=0)
     trainee = Trainee(model, workers="threads")
     batch = make_batch(encoded, backbone.tokenizer.pad_id)
-    for step in range(400):
-        loss = trainee.step(batch, learning_rate(step, 400, 3e-3, 20), 0, step).losses[0]
+    for step in range(800):
+        loss = trainee.step(batch, learning_rate(step, 800, 3e-3, 20), 0, step).losses[0]
         if loss < 1e-4:
             break
     assert loss < 1e-3
