@@ -425,12 +425,12 @@ def test_metrics_of_a_resumed_run(tmp_path):
 
 
 def test_plots_need_no_display_and_no_model():
-    """No pyplot (global state, a display), and nothing of the package but its errors and the shared arithmetic."""
+    """No pyplot (global state, a display), and nothing of the package but errors, files and the shared arithmetic."""
     from pathlib import Path
 
     import minielectra.plots
 
-    allowed = ("minielectra.plots", "minielectra.errors", "minielectra.detection")
+    allowed = ("minielectra.plots", "minielectra.errors", "minielectra.detection", "minielectra.files")
     for path in Path(minielectra.plots.__file__).parent.glob("*.py"):
         imports = [line.split()[1] for line in path.read_text().splitlines() if line.startswith(("from ", "import "))]
         assert all(name.startswith(allowed) for name in imports if name.startswith("minielectra")), path
