@@ -1,9 +1,15 @@
 """Solutions to lesson 19."""
 
-
-def multiplications(matrices, tokens):
-    return 3 * tokens * sum(outputs * inputs for outputs, inputs in matrices)
+import numpy as np
 
 
-def steps_for_equal_noise(steps, share):
-    return steps / share
+def batch_needed(gradients, ratio):
+    signal = gradients.mean(axis=0)
+    variance = ((gradients - signal) ** 2).sum(axis=1).mean()
+    return int(np.ceil(variance / (ratio**2 * (signal**2).sum())))
+
+
+def noise_without_return(gradients, n):
+    N = len(gradients)
+    variance = ((gradients - gradients.mean(axis=0)) ** 2).sum(axis=1).mean()
+    return variance / n * (N - n) / (N - 1)
