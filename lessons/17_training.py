@@ -100,8 +100,8 @@ for i, name in enumerate(("original", "kept", "replaced", "caught")):
 #
 #     p = [k/n + z²/2n ± z √( (k/n)(1 − k/n)/n + z²/4n² )] / (1 + z²/n)
 #
-# The common mistake is to put k/n for p in σ: k/n ± z √((k/n)(1 − k/n)/n). That is simpler, and has no width for k = 0, as if
-# the rate were known.
+# The common mistake is to put k/n for p in σ: k/n ± z √((k/n)(1 − k/n)/n). That is simpler, and has no width for k = 0, as if the
+# rate were known.
 
 
 # %% The band in code
@@ -149,8 +149,8 @@ print(f"AUC at step {records.steps[2]} without [CLS] and [SEP]: {words:.3f}")
 #
 # # Token by token
 #
-# The figure has a panel for each of eight tokens. Orange: of the *planted* ones, which the generator wrote over another token, the
-# share that is flagged. Blue: the same of the *genuine* ones, which belong there. The AUC above a panel compares only
+# The figure has a panel for each of eight tokens. Orange: of the *planted* ones, which the generator wrote over another token,
+# the share that is flagged. Blue: the same of the *genuine* ones, which belong there. The AUC above a panel compares only
 # occurrences of this token, planted and genuine, so that being frequent does not help. We say a token is acquired at the step
 # from which this AUC stays at 0.6 or above; that step is its **acquisition**. (Few tokens make AUC jump, so the library averages
 # over three evaluations first.)

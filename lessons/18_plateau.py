@@ -59,8 +59,8 @@ print("scores of position 10:", "   ".join(f"with {s}: {scores[10, s]:.1f}" for 
 #     score[t, s] = Σ_ω cos ω(t + offset − s)
 #
 # Every cosine is at most 1. Where s = t + offset all are 1, and the score is their number, 16. Anywhere else even the slowest is
-# below 1, and the fast ones far below. So the largest score stands at the offset, whatever t is. Turning is linear: a linear layer
-# can do it. Two more theorems give the matrix, the **rotation** of one ω by b = ω · offset:
+# below 1, and the fast ones far below. So the largest score stands at the offset, whatever t is. Turning is linear, work for a
+# linear layer. Two more theorems give the matrix, the **rotation** of one ω by b = ω · offset:
 #
 #     cos(a + b) = cos b · cos a − sin b · sin a          [cos b  −sin b]   [cos a]
 #     sin(a + b) = sin b · cos a + cos b · sin a          [sin b   cos b] · [sin a]        a = ωt

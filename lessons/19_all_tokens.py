@@ -189,9 +189,10 @@ lesson.figure(fig)
 # # Reading it
 #
 # Only a difference larger than that between two seeds of one model means anything, and two seeds mean little. When this was
-# written "comma" and "gap" were ties, and in "next" ELECTRA was ahead by about 0.03. The ways differ more: a quarter through,
-# BERT is far ahead, then hardly gains; ELECTRA's discriminator leaves a plateau of its own late, and still rises at the end. Half
-# the learning rate, tried with one seed, gained neither anything; at one and a half times as much ELECTRA stayed stuck.
+# written "comma" and "gap" were ties. In "next" ELECTRA was ahead by 0.03, as much as one BERT moves from quarter to quarter: a
+# hint at best. The ways differ more. A quarter through, BERT is far ahead, then hardly gains; ELECTRA's discriminator has a
+# plateau of its own. Half the learning rate, tried with one seed, gained neither anything; with one and a half times as much
+# ELECTRA stayed stuck.
 #
 # This is a minute. The paper trained for days: the mean over its tasks is 85.0 for ELECTRA and 82.2 for BERT after equal compute,
 # and 82.4 for an ELECTRA whose loss counts masked tokens only. So nearly all of the gain goes with the other 85 % of the tokens.
