@@ -92,15 +92,16 @@ for name, weights in draws.items():
     assert name not in COUNTS or abs(noise[name] - variance / n) < 4 * unsure  # further off by chance: once in 15 000 times
     print(f"{name:>4}: {n:5.1f} tokens, noise² {noise[name]:.4f} ± {unsure:.4f}, σ²/n {variance / n:.4f}")
 factor = noise["15 %"] / noise["all"]
+print(f"16 sentences: {factor:.1f} times the noise² with 15 % of the tokens")
 
 # %% [markdown]
 # # What a step costs
 #
-# Tokens of one sentence are not independent, so in whole sentences the factor need not be 6.7. Masked tokens are no random 15 %:
-# they hold all the replaced ones. And one token of BERT's says more: which of V words, not yes or no. So both must be trained,
-# with as many multiplications. Forward, a block has 4 H² (query, key, value, output) + 2 H F (feed-forward) + 2 T H (scores and
-# means) a token. The generator's output has H E + E V at 15 % of the tokens, the discriminator's H² + H at all. Backward has
-# twice as many.
+# In whole sentences the factor is not 6.7 but about 10 here: tokens of one sentence are not independent, their gradients partly
+# cancel, and 15 % of them lose that. Masked tokens are no random 15 % either: they hold all the replaced ones. And one token of
+# BERT's says more: which of V words, not yes or no. So both must be trained, with as many multiplications. Forward, a block has 4
+# H² (query, key, value, output) + 2 H F (feed-forward) + 2 T H (scores and means) a token. The generator's output has H E + E V
+# at 15 % of the tokens, the discriminator's H² + H at all. Backward has twice as many.
 
 
 # %% What a step costs, in code
@@ -189,10 +190,10 @@ lesson.figure(fig)
 # # Reading it
 #
 # Only a difference larger than that between two seeds of one model means anything, and two seeds mean little. When this was
-# written "comma" and "gap" were ties. In "next" ELECTRA was ahead by 0.03, as much as one BERT moves from quarter to quarter: a
-# hint at best. The ways differ more. A quarter through, BERT is far ahead, then hardly gains; ELECTRA's discriminator has a
-# plateau of its own. Half the learning rate, tried with one seed, gained neither anything; with one and a half times as much
-# ELECTRA stayed stuck.
+# written "comma" and "gap" were ties. In "next" ELECTRA was ahead by about 0.03, where one BERT moves by 0.02 from quarter to
+# quarter: a hint at best. The ways differ more. A quarter through, BERT is far ahead, then hardly gains; ELECTRA's discriminator
+# has a plateau of its own. Half the learning rate, tried with one seed, gained neither anything; with one and a half times as
+# much ELECTRA stayed stuck.
 #
 # This is a minute. The paper trained for days: the mean over its tasks is 85.0 for ELECTRA and 82.2 for BERT after equal compute,
 # and 82.4 for an ELECTRA whose loss counts masked tokens only. So nearly all of the gain goes with the other 85 % of the tokens.
