@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from minielectra.errors import InputError
+from minielectra.functional.softmax import softmax_forward
 from minielectra.tasks import metrics
 from minielectra.tasks.columns import read_lines
 from minielectra.tasks.encoding import Encoded, truncated_pair
 from minielectra.tasks.tables import TableFormat, detect_format, numeric_labels, read_examples
 
 # GLUE's tasks and what it reports of each (Wang et al. 2018, table 1), the first of them deciding which model is the best
-GLUE = {
+GLUE_METRICS = {
     "cola": ("matthews_correlation",),
     "sst-2": ("accuracy",),
     "mrpc": ("f1", "accuracy"),
@@ -35,12 +36,12 @@ class Classification:
         numbers of a regression were divided by in training."""
         self.name, self.table_format, self.labels, self.scale = name, table_format, tuple(labels), scale
         self.regression = len(self.labels) == 1
-        self.metrics = GLUE.get(name) or (("pearson", "spearmanr") if self.regression else ("accuracy",))
+        self.metrics = GLUE_METRICS.get(name) or (("pearson", "spearmanr") if self.regression else ("accuracy",))
 
     @classmethod
     def from_file(cls, name, path, columns):
         """The task and its examples, labels and all, as the training file `path` has them. columns: of `detect_format`."""
-        table_format = detect_format(path, task=name if name in GLUE else None, **columns)
+        table_format = detect_format(path, task=name if name in GLUE_METRICS else None, **columns)
         examples = read_examples(path, table_format)
         if name in ("sts-b", "regression"):
             numbers = numeric_labels(examples, path)
@@ -123,8 +124,7 @@ class Classification:
             return [{"label": float(x[0]) * self.scale} for x in logits]
         predictions = []
         for x in logits:
-            p = np.exp(x - x.max(), dtype=np.float64)
-            p /= p.sum()
+            p, _ = softmax_forward(x.astype(np.float64))
             scores = {label: round(float(q), 6) for label, q in zip(self.labels, p, strict=True)}
             predictions.append({"label": self.labels[int(p.argmax())], "scores": scores})
         return predictions

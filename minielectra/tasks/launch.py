@@ -18,13 +18,13 @@ from minielectra.nn.parameters import Parameters
 from minielectra.plots.finetuning import draw
 from minielectra.tasks.answering import Answering
 from minielectra.tasks.backbone import make_model, read_backbone
-from minielectra.tasks.classification import GLUE, Classification
+from minielectra.tasks.classification import GLUE_METRICS, Classification
 from minielectra.tasks.finetuning import evaluate, finetune, predict
 from minielectra.tasks.objective import HEADS, FinetuningConfig
 from minielectra.tasks.tagging import Tagging
 
 TASKS = {
-    **{name: Classification for name in (*GLUE, "classification", "regression")},
+    **{name: Classification for name in (*GLUE_METRICS, "classification", "regression")},
     "tagging": Tagging,
     "squad": Answering,
 }

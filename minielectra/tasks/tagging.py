@@ -5,6 +5,7 @@ from itertools import chain
 import numpy as np
 
 from minielectra.errors import InputError
+from minielectra.functional.softmax import softmax_forward
 from minielectra.inference import windows
 from minielectra.tasks import metrics
 from minielectra.tasks.columns import read_sentences
@@ -82,8 +83,7 @@ class Tagging:
         labels = [["O"] * len(sentence.words) for sentence in examples]
         scores = [[0.0] * len(sentence.words) for sentence in examples]
         for x, sequence in zip(logits, encoded, strict=True):
-            p = np.exp(x - x.max(axis=1, keepdims=True), dtype=np.float64)
-            p /= p.sum(axis=1, keepdims=True)
+            p, _ = softmax_forward(x.astype(np.float64))
             best = p.argmax(axis=1)
             for word, place in sequence.more["words"]:
                 labels[sequence.owner][word] = self.labels[best[place]]
