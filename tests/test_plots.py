@@ -4,124 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from synthetic_run import VOCAB, sentences, synthetic_arrays, write_run
 
 from minielectra import detection
 from minielectra.errors import InputError
 from minielectra.plots import DetectionRecords, draw_all, film_strip_sentence, statistics, style, words
 from minielectra.plots.records import load_metrics
 
-DETERMINERS = ["the", "a", "this", "his", "their", "every", "some"]
-NOUNS = ["man", "house", "river", "letter", "king", "day", "war", "ship", "child", "friend", "city", "night", "word", "field"]
-NOUNS += ["doctor", "garden", "law", "horse", "bread", "price"]
-ADJECTIVES = ["old", "small", "great", "dark", "young", "free", "new", "long", "poor", "quiet"]
-VERBS = ["saw", "took", "left", "found", "held", "built", "sold", "kept", "made", "brought"]
-PREPOSITIONS = ["in", "of", "on", "under", "with", "from", "to", "by"]
-STEMS, SUFFIXES = ["walk", "talk", "jump", "rest", "look"], ["##ed", "##ing", "##s", "##er"]
-SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-VOCAB = [*SPECIALS, ".", ",", ";", "$", "1", "1945", "and", "but", "he", "she", "it"]
-VOCAB += DETERMINERS + NOUNS + ADJECTIVES + VERBS + PREPOSITIONS + STEMS + SUFFIXES
 PLOTS = ["learning", "tokens", "groups", "acquisition_heatmap", "acquisition_frequency", "confusions", "film_strip"]
 PLOTS += ["calibration"]
-
-
-def sentences(rng, rows, length):
-    """[rows, length] strings: [CLS] sentences from a small grammar, words Zipf-distributed [SEP] [PAD] …"""
-
-    def word(kind):
-        share = 1 / np.arange(1, len(kind) + 1)
-        return str(rng.choice(kind, p=share / share.sum()))
-
-    def phrase():
-        return [word(DETERMINERS), *([word(ADJECTIVES)] if rng.random() < 0.4 else []), word(NOUNS)]
-
-    table = np.full((rows, length), "[PAD]", dtype=object)
-    for row in table:
-        text = ["[CLS]"]
-        while len(text) < length:
-            text += phrase() if rng.random() < 0.6 else [word(["he", "she", "it"])]
-            text += [word(VERBS)] if rng.random() < 0.6 else [word(STEMS), word(SUFFIXES)]
-            text += phrase() if rng.random() < 0.7 else [word(["1945", "1", "$"])]
-            text += [word(PREPOSITIONS), *phrase()] if rng.random() < 0.5 else []
-            text += [word([".", ",", ";"])]
-        used = length if rng.random() < 0.8 else length * 3 // 4
-        row[:used] = text[:used]
-        row[used - 1] = "[SEP]"
-    return table
-
-
-def synthetic_arrays(tokens, text, evaluations=12, seed=0, sample_right=0.2):
-    """A record whose truth is known: frequent tokens are learned early, all scores improve, the generator improves too."""
-    rng = np.random.default_rng(seed)
-    index = {token: i for i, token in enumerate(tokens)}
-    input_ids = np.vectorize(lambda token: index.get(token, 1), otypes=[np.int32])(text)
-    rows, length = input_ids.shape
-    ordinary = input_ids > 4
-    n_masked = max(2, length // 6)
-    order = np.argsort(np.where(ordinary, rng.random(input_ids.shape), 2), axis=1)
-    positions = np.sort(order[:, :n_masked], axis=1).astype(np.int32)
-    position_valid = np.take_along_axis(ordinary, positions, 1)
-    counts = np.bincount(input_ids[ordinary], minlength=len(tokens))
-    steps = np.linspace(0, 4000, evaluations).astype(np.int64)
-    originals = np.take_along_axis(input_ids, positions, 1)
-    rank = np.argsort(np.argsort(-counts)) / len(tokens)
-    acquired = 600 + 4500 * rank**0.5 * rng.uniform(0.5, 1.3, len(tokens))
-
-    samples, scores, correct = [], [], []
-    for step in steps:
-        drawn = rng.choice(len(tokens), originals.shape, p=counts / counts.sum()).astype(np.int32)
-        hit = rng.random(originals.shape) < sample_right * (1 - np.exp(-step / 1000))
-        sample = np.where(hit, originals, drawn).astype(np.int32)
-        samples.append(sample)
-        seen = detection.corrupt(input_ids, positions, position_valid, sample)
-        skill = 1.8 / (1 + np.exp(-(step - acquired) / 200))
-        logits = -2 + skill[seen] * np.where(seen != input_ids, 0.9, -0.2) + rng.normal(0, 1, seen.shape)
-        scores.append(1 / (1 + np.exp(-logits)))
-        correct.append(np.clip(hit * 0.5 + 0.05, 0, 1))
-    arrays = {
-        "steps": steps,
-        "input_ids": input_ids,
-        "positions": positions,
-        "position_valid": position_valid,
-        "samples": np.array(samples, np.int32).reshape(evaluations, rows, n_masked),
-        "scores": np.array(scores, np.float16),
-        "gen_correct_prob": np.array(correct, np.float16),
-        "train_counts": (counts * 300).astype(np.int64),
-    }
-    per_step = [
-        detection.count_detections(input_ids, positions, position_valid, sample, score, len(tokens), (0, 2, 3))
-        for sample, score in zip(arrays["samples"], arrays["scores"], strict=True)
-    ]
-    return arrays | {name: np.stack([counts[name] for counts in per_step]) for name in per_step[0]}
-
-
-def write_run(folder, tokens, arrays, objective="electra"):
-    """A run folder around the arrays, with the metrics that follow from them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
-    (folder / "run.json").write_text(json.dumps({"preset": "tiny", "objective": objective}))
-    if objective == "electra":
-        np.savez_compressed(folder / "detection.npz", **arrays)
-    records = DetectionRecords(arrays, tokens)
-    lines = []
-    for e, step in enumerate(arrays["steps"].tolist()):
-        scores, labels = arrays["scores"][e][records.valid].astype(float), records.labels(e)[records.valid]
-        flagged, progress = scores > 0.5, 1 - np.exp(-step / 1500)
-        recall, keep = float(statistics.ratio((flagged & labels).sum(), labels.sum())), float((~flagged)[~labels].mean())
-        row = {"step": step, "tokens": step * 2048, "seconds": step * 0.075, "gen_loss": 7.6 - 3.6 * progress}
-        row |= {"unigram_entropy": 6.1, "gen_accuracy": 0.3 * progress, "sample_accuracy": 0.2 * progress}
-        row |= {"train_gen_loss": 7.5 - 3.6 * progress if e else None, "tokens_per_second": 27e3}
-        row |= {"learning_rate": 2e-3 * (1 - step / 5000)}
-        if objective == "electra":
-            loss = -np.where(labels, np.log(scores + 1e-4), np.log(1 - scores + 1e-4)).mean()
-            row |= {"disc_auc": detection.auc(scores, labels), "disc_loss": loss, "train_disc_loss": loss - 0.01 if e else None}
-            row |= {"disc_recall": recall, "disc_precision": float(statistics.ratio((flagged & labels).sum(), flagged.sum()))}
-            row |= {"disc_balanced_accuracy": (recall + keep) / 2, "disc_accuracy": float((flagged == labels).mean())}
-            row |= {"baseline_accuracy": 1 - float(labels.mean())}
-        else:
-            row |= {"disc_auc": None, "disc_loss": None}
-        lines.append(json.dumps(row))
-    (folder / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 99')  # the run goes on: the last line is half-written
-    return folder
 
 
 @pytest.fixture(scope="module")
