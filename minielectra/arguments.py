@@ -150,7 +150,7 @@ def build_parser(commands):
 
 
 def _model_options(p):
-    p.add_argument("--preset", help="tiny (default), small, base or large")
+    p.add_argument("--preset", help="tiny (default), mini, small, base or large")
     p.add_argument("--batch-size", type=_positive(int), metavar="N")
     p.add_argument("--seq-length", type=_positive(int), metavar="N")
     p.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="fields",

@@ -208,8 +208,10 @@ def _objectives(random):
     inputs = dict(zip(("ids", "masked", "segments", "valid", "positions", "weights", "samples"),
                       (ids, masked, segments, _VALID, _POSITIONS, weights.astype(np.float32), samples), strict=True))  # fmt: skip
 
-    for objective in ("electra", "mlm"):
-        settings = PretrainingConfig(objective=objective, generator_width=0.5, gen_weight=1.5, disc_weight=4.0)
+    weights = {"generator_width": 0.5, "gen_weight": 1.5, "disc_weight": 4.0}
+    variants = {"electra": {}, "mlm": {"objective": "mlm"}, "electra, encoders tied": {"tie_encoders": True}}
+    for title, options in variants.items():
+        settings = PretrainingConfig(**weights | options)
         model = ElectraPretraining(_CONFIG, settings, dtype=np.float64)
         _fill(model.parameters, random)
 
@@ -220,7 +222,7 @@ def _objectives(random):
             return (loss if outcome.disc_loss is None else loss + settings.disc_weight * outcome.disc_loss), cache
 
         yield from check_pair(
-            f"objective {objective}", forward, lambda dy, cache, model=model: model.backward(cache, _run()),
+            f"objective {title}", forward, lambda dy, cache, model=model: model.backward(cache, _run()),
             inputs, *_views(model.parameters), random, upstream=1.0, elements=4, directions=3,
         )  # fmt: skip
 

@@ -50,6 +50,28 @@ def test_masked_language_model(exported, corpus, tmp_path):
     assert first_checkpoint(out).config.hidden_size == 12  # the generator's
 
 
+def test_tied_encoders_leave_and_come_back_as_one(corpus, tmp_path):
+    tied = ("--set", "tie_encoders=true")
+    train(tmp_path / "run", corpus, "--steps", "2", *tied)
+    export(tmp_path / "run", tmp_path / "exported")
+    options = ("--corpus", corpus, "--steps", "1", "--seq-length", "24", "--set", "learning_rate=1e-12")
+    for out, more in (("one", tied), ("two", ())):
+        cli("train", "--out", tmp_path / out, *options, "--init", tmp_path / "exported", *more)
+    before = load_pretraining(tmp_path / "run")[0]
+    one, two = first_checkpoint(tmp_path / "one"), first_checkpoint(tmp_path / "two")
+    np.testing.assert_allclose(one.parameters.flat, before.parameters.flat, rtol=0, atol=1e-8)
+    query = "electra.encoder.layer.0.attention.self.query.weight"
+    assert {f"{tower}.{query}" for tower in ("generator", "discriminator")} & set(one.parameters) == {f"discriminator.{query}"}
+    np.testing.assert_allclose(
+        two.parameters[f"generator.{query}"].value, one.parameters[f"discriminator.{query}"].value, atol=1e-8
+    )
+
+
+def test_encoders_that_differ_cannot_be_tied(exported, corpus, tmp_path):
+    options = ("--corpus", corpus, "--steps", "1", "--init", exported, "--set", "tie_encoders=true")
+    assert "differs between generator and discriminator" in complaint("train", "--out", tmp_path / "out", *options)
+
+
 def edit(path, **fields):
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 

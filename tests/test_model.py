@@ -164,7 +164,7 @@ def test_configuration_errors_say_what_to_do(overrides, words):
 
 
 def test_unknown_preset():
-    with pytest.raises(InputError, match="tiny, small, base, large"):
+    with pytest.raises(InputError, match="tiny, mini, small, base, large"):
         configure("huge")
 
 

@@ -77,6 +77,7 @@ class PretrainingConfig:
     objective: str = "electra"  # or "mlm": the discriminator's encoder trained as BERT would be, for comparison
     generator_width: float = 0.25  # generator's hidden size as a share of the discriminator's
     generator_depth: float = 1.0
+    tie_encoders: bool = False  # one encoder of full size for both towers (paper, section 3.2): width and depth then say nothing
     mask_fraction: float = 0.15  # share of a sequence's tokens that are chosen
     mask_keep_fraction: float = 0.0  # chosen tokens shown unchanged instead of as [MASK]; released code: 0.15
     mask_random_fraction: float = 0.0  # chosen tokens shown as a random word (BERT: 0.1; ELECTRA: never)
@@ -139,6 +140,14 @@ PRESETS = {
          "attention_probs_dropout_prob": 0.0},
         {"batch_size": 32, "seq_length": 32, "learning_rate": 2e-3, "disc_weight": 3.0, "adam_beta2": 0.98,
          "generator_width": 0.1875, "initialization": "local_attention"},
+    ),
+    "mini": (
+        # To fine-tune, after an hour on two cores: whole words, and one encoder that both objectives train (docs/LOG.md).
+        {"vocab_size": 8192, "embedding_size": 128, "hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4,
+         "intermediate_size": 512, "max_position_embeddings": 256, "hidden_dropout_prob": 0.0,
+         "attention_probs_dropout_prob": 0.0},
+        {"batch_size": 16, "seq_length": 64, "learning_rate": 1.5e-3, "disc_weight": 5.0, "adam_beta2": 0.98,
+         "tie_encoders": True, "initialization": "local_attention"},
     ),
     "small": ({}, {}),
     "base": (

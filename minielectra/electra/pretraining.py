@@ -2,7 +2,8 @@
 
     minimise  w_gen · L_MLM(masked; generator)  +  λ · L_RTD(corrupted; discriminator)
 
-No gradient flows through the sample. Both losses reach the shared embeddings; nothing else is shared.
+No gradient flows through the sample. Both losses reach the shared embeddings; nothing else is shared, unless `tie_encoders` gives the
+two towers one encoder (section 3.2), which then learns from both losses.
 """
 
 from dataclasses import dataclass
@@ -36,9 +37,14 @@ class Outcome:
 
 
 def generator_config(config, pretraining):
-    """The generator's ElectraConfig; under the mlm objective it is the only tower, and of full size."""
-    full = pretraining.objective == "mlm"
+    """The generator's ElectraConfig: of full size where it is the only tower, or its encoder is the discriminator's too."""
+    full = pretraining.objective == "mlm" or pretraining.tie_encoders
     return config if full else config.generator(pretraining.generator_width, pretraining.generator_depth)
+
+
+def generator_prefix(pretraining):
+    """What the names of the generator's own parameters begin with; one encoder stands under one name."""
+    return "discriminator." if pretraining.tie_encoders else "generator."
 
 
 class ElectraPretraining:
@@ -50,14 +56,16 @@ class ElectraPretraining:
         if parameters is None:
             parameters = Parameters(self.shapes(config, pretraining), xp, dtype)
         self.parameters = parameters
-        self.generator = ElectraForMaskedLM(generator_config(config, pretraining), parameters, "generator.")
+        self.generator = ElectraForMaskedLM(generator_config(config, pretraining), parameters, generator_prefix(pretraining))
         joint = pretraining.objective == "electra"
         self.discriminator = ElectraForPreTraining(config, parameters, "discriminator.") if joint else None
 
     @staticmethod
     def shapes(config, pretraining):
         """{name: shape} of all parameters: the shared tables, then the towers' own."""
-        own = ElectraForMaskedLM.shapes(generator_config(config, pretraining), "generator.", with_embeddings=False)
+        own = ElectraForMaskedLM.shapes(
+            generator_config(config, pretraining), generator_prefix(pretraining), with_embeddings=False
+        )
         if pretraining.objective == "electra":
             own |= ElectraForPreTraining.shapes(config, "discriminator.", with_embeddings=False)
         return embedding_shapes(config) | own

@@ -26,9 +26,9 @@ def save_towers(model, directory, tokenizer):
     return written
 
 
-def read_towers(directory, objective):
+def read_towers(directory, objective, tied=False):
     """The towers that `objective` trains -> ({configuration field: value} that makes such a model, {joint name: array}, the first
-    tower's directory, which holds the vocabulary).
+    tower's directory, which holds the vocabulary). tied: they have one encoder (PretrainingConfig's `tie_encoders`).
 
     Raises InputError where one is missing, or the two are not a pair: another embedding, or a generator that is no scaled copy.
     """
@@ -42,7 +42,7 @@ def read_towers(directory, objective):
     state = {}
     for name, tower in towers.items():
         for key, array in tower.parameters.state().items():
-            joint = key if key.startswith(f"{EMBEDDINGS}.") else f"{name}.{key}"
+            joint = key if key.startswith(f"{EMBEDDINGS}.") else f"{'discriminator' if tied else name}.{key}"
             if not np.array_equal(state.setdefault(joint, array), array):
                 raise InputError(
                     f"{directory}: {key} differs between generator and discriminator, which share it in pre-training"

@@ -80,7 +80,7 @@ def resume(folder, given, overrides, started=None):
 def _initial(settings):
     """The settings that follow from --init: the weights' own sizes and vocabulary, which cannot be chosen again."""
     source, overrides = settings["init"], settings["overrides"]
-    fields, _, tower = read_towers(source, overrides.get("objective", "electra"))
+    fields, _, tower = read_towers(source, overrides.get("objective", "electra"), overrides.get("tie_encoders", False))
     for name, value in overrides.items():
         if name not in FREE and fields.get(name, value) != value:
             raise InputError(f"--init {source}: has {name} {fields[name]}, not {value}; leave {name} out")

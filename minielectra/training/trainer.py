@@ -66,7 +66,7 @@ class Trainer:
         self.config, self.pretraining = configure(s["preset"], overrides)
         model = ElectraPretraining(self.config, self.pretraining, xp=self.xp)
         if s.get("init") and not list_checkpoints(self.folder):
-            model.parameters.load_state(read_towers(s["init"], self.pretraining.objective)[1])
+            model.parameters.load_state(read_towers(s["init"], self.pretraining.objective, self.pretraining.tie_encoders)[1])
         else:
             initialize(model, s["seed"])
         self.trainee = Trainee(model, s["threads"], s.get("workers"))

@@ -20,6 +20,7 @@ from minielectra.errors import InputError
 
 from . import checks, round_trips
 from .mutation import CHECKS
+from .test_finetuning import CASES, first_steps, loss_and_gradients
 from .test_mutations import MUTANTS, seen_by_finite_differences
 from .test_towers import KINDS, preset_config
 from .test_training import OPTIMIZERS
@@ -123,6 +124,22 @@ def training_section():
     return f"{table(header, steps)}\n\n{summary}", found
 
 
+def finetuning_section():
+    """(Markdown, {precision: worst error of a loss or gradient}, worst error of six steps)."""
+    rows, gradients, steps = [], dict.fromkeys(checks.TOLERANCE, 0.0), 0.0
+    for case in CASES:
+        cells = []
+        for dtype in gradients:
+            name, error = checks.worst(loss_and_gradients(case, dtype))
+            gradients[dtype] = max(gradients[dtype], error)
+            cells.append(f"{figure(error)} `{name.removeprefix('electra.')}`")
+        losses, moved = first_steps(case)
+        name, error = checks.worst(losses | moved)
+        steps = max(steps, error)
+        rows.append((case, *cells, f"{figure(error)} `{name.removeprefix('electra.')}`"))
+    return table(("head", "float64, worst tensor", "float32, worst tensor", "six steps, float64"), rows), gradients, steps
+
+
 def round_trips_section():
     """(Markdown, worst absolute difference of a logit or None where there is no data)."""
     if reason := round_trips.missing_data():
@@ -186,6 +203,7 @@ def main():
     tensors, joint = joint_section(xp)
     towers, widths = towers_section()
     steps, trajectories = training_section()
+    heads, tuned, tuning = finetuning_section()
     trips, logits = round_trips_section()
     mutants, caught, hidden = mutants_section()
     python = ".".join(map(str, sys.version_info[:3]))
@@ -231,7 +249,7 @@ The losses themselves:
 ## Presets at their real widths
 
 One tower by itself at a preset's widths and vocabulary, at most two layers deep: logits, and every gradient for a random upstream
-gradient. The generator has its own width; `tiny` and `small` have two layers here, `base` and `large` one.
+gradient. The generator has its own width; `tiny`, `mini` and `small` have two layers here, `base` and `large` one.
 
 {towers}
 
@@ -246,6 +264,14 @@ torch.optim.AdamW itself. float64:
 
 The error of a weight is relative to *how far training moved it*. In float32 rounding feeds back through twenty updates that divide
 gradients by their own size; key biases, whose gradient is rounding noise, then go their own ways, which no output sees.
+
+## Fine-tuning
+
+The heads beside transformers' of the same name: the task's loss and every gradient through the whole model; and six steps of
+training with layer-wise decay, the loss, the gradient's norm and how far every weight moved, against ELECTRA's Adam with a rate of
+its own for each parameter.
+
+{heads}
 
 ## Round trips
 
@@ -270,10 +296,13 @@ no gradient check can see them. Figures of chance are −log₁₀ of a p-value;
         ("joint model, losses and every gradient, float64 against PyTorch", figure(joint["NumPy, float64"]), "1e-9"),
         ("— float32 against PyTorch", figure(joint["NumPy, float32"]), "1e-5"),
         ("— float64 against finite differences", figure(joint["NumPy, finite differences"]), figure(gradcheck.TOLERANCE)),
-        ("towers at the widths of `tiny`, `small`, `base`, `large`, float64", figure(widths[np.float64]), "1e-9"),
+        ("towers at the widths of all presets, float64", figure(widths[np.float64]), "1e-9"),
         ("— float32", figure(widths[np.float32]), "1e-5"),
         ("twenty training steps, losses and every weight's path, float64", figure(checks.worst(exact)[1]), "1e-9"),
         ("— float32, key biases aside (their gradient is zero but for rounding)", figure(checks.worst(moved)[1]), "2e-3"),
+        ("fine-tuning heads, losses and every gradient, float64", figure(tuned[np.float64]), "1e-9"),
+        ("— float32", figure(tuned[np.float32]), "1e-5"),
+        ("— six training steps with layer-wise decay, float64", figure(tuning), "1e-9"),
         ("ELECTRA-small through directories, both ways, float32 logits", f"{figure(logits)} (absolute)", "1e-5"),
         ("deliberate mistakes caught", f"{caught} of {len(MUTANTS)}", "all"),
     ]

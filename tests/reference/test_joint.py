@@ -16,6 +16,7 @@ CASES = {
     "no padding": {"padded": False},
     "E = H": {"config": replace(CONFIG, embedding_size=36)},
     "generator as large": {"settings": replace(SETTINGS, generator_width=1.0, generator_depth=1.0)},
+    "encoders tied": {"settings": replace(SETTINGS, tie_encoders=True)},
     "λ 50": {"settings": replace(SETTINGS, gen_weight=0.3, disc_weight=50.0)},
     "tanh GELU": {"config": replace(CONFIG, hidden_act="gelu_new")},
     "mlm": {"settings": replace(SETTINGS, objective="mlm")},

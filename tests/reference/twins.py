@@ -62,7 +62,8 @@ class Tower:
 class Twin:
     """The joint model: two towers over one embeddings module, and the objective of the paper's section 2.
 
-    `parameters` carry minielectra's joint names: `electra.embeddings.…` once, the rest under `generator.` and `discriminator.`.
+    `parameters` carry minielectra's joint names: `electra.embeddings.…` once, the rest under `generator.` and `discriminator.`; with tied
+    encoders everything under the latter.
     """
 
     def __init__(self, model, dtype):
@@ -76,9 +77,11 @@ class Twin:
         shared = self.towers["generator"].electra.embeddings
         for module in self.towers.values():
             module.electra.embeddings = shared
+        if tied := self.settings.tie_encoders:
+            self.towers["generator"].electra = self.towers["discriminator"].electra
         assert self.towers["generator"].generator_lm_head.weight is shared.word_embeddings.weight  # tied, and stays so
         self.parameters = {
-            name if name.startswith(EMBEDDINGS) else f"{tower}.{name}": parameter
+            name if name.startswith(EMBEDDINGS) else f"{'discriminator' if tied else tower}.{name}": parameter
             for tower, module in self.towers.items()
             for name, parameter in module.named_parameters()
         }
