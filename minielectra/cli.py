@@ -11,7 +11,8 @@ from minielectra.errors import InputError
 
 # Options that are handed on by name.
 _COLUMNS = ("text", "pair", "label", "word", "tag", "separator")
-_FINETUNING = ("epochs", "learning_rate", "layer_decay", "batch_size", "max_length", "dropout", "warmup_fraction")
+_FINETUNING = ("epochs", "learning_rate", "layer_decay", "reinitialized_layers", "batch_size", "max_length", "dropout",
+               "warmup_fraction")  # fmt: skip
 _SETTINGS = ("preset", "corpus", "vocab", "steps", "minutes", "eval_every", "checkpoint_every", "seed", "threads", "workers",
              "device", "init")  # fmt: skip
 

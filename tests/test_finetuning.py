@@ -212,6 +212,21 @@ def test_logits_of_many_sequences_are_those_of_each(run):
         np.testing.assert_allclose(model(np.array([row]), None, np.array([types]))[0], logits, rtol=1e-4, atol=1e-5)
 
 
+def test_top_layers_can_start_afresh(run):
+    backbone = read_backbone(run)
+    depth = backbone.config.num_hidden_layers
+    again = FinetuningConfig(reinitialized_layers=depth - 1)
+    model = make_model(backbone, ("a", "b"), again, seed=3)
+    scratch = make_model(backbone, ("a", "b"), FinetuningConfig(), seed=3, from_scratch=True)
+    assert depth > 1
+    for name, x in model.parameters.state().items():
+        top = name.startswith(tuple(f"electra.encoder.layer.{i}." for i in range(1, depth)))
+        known = scratch.parameters.state() if top or name not in backbone.state else backbone.state
+        np.testing.assert_array_equal(x, known[name])
+    with pytest.raises(InputError, match=f"reinitialized_layers is {depth + 1}, but the model has {depth}"):
+        make_model(backbone, ("a", "b"), FinetuningConfig(reinitialized_layers=depth + 1), seed=3)
+
+
 def test_a_long_sentence_is_tagged_in_windows(run, files, tmp_path):
     launch("tagging", run, files / "pos.conll", files / "pos.conll", tmp_path / "out", {"epochs": 1.0, "max_length": 8}, {})
     model = Finetuned(tmp_path / "out")

@@ -59,16 +59,25 @@ def _encoder(state):
 
 def make_model(backbone, labels, finetuning, seed, from_scratch=False, xp=np):
     """A `Finetuning` model: the encoder of the backbone, or one that starts as the backbone did before its pre-training, and a new
-    head (weights truncated normal of deviation `initializer_range`, biases 0)."""
+    head (weights truncated normal of deviation `initializer_range`, biases 0).
+
+    Of a pre-trained encoder the top `reinitialized_layers` start afresh too (Zhang et al. 2021, "Revisiting few-sample BERT
+    fine-tuning", section 5): what they have learned is pre-training's own task. Raises InputError where there are not so many.
+    """
     drop = finetuning.dropout
     fields = {field.name: getattr(backbone.config, field.name) for field in dataclasses.fields(ElectraConfig)}
     fields |= {"hidden_dropout_prob": drop, "attention_probs_dropout_prob": drop}
     config = HeadConfig(**fields, labels=tuple(labels))
-    encoder = backbone.state
-    if from_scratch:
+    encoder, again = backbone.state, finetuning.reinitialized_layers
+    if again > config.num_hidden_layers:
+        raise InputError(f"reinitialized_layers is {again}, but the model has {config.num_hidden_layers}")
+    if from_scratch or again:
         fresh = ElectraPretraining(backbone.config, dataclasses.replace(backbone.pretraining, objective="mlm"))  # one full tower
         initialize(fresh, seed)
-        encoder = _encoder(huggingface.standalone_state(fresh.generator))
+        start = _encoder(huggingface.standalone_state(fresh.generator))
+        kept = config.num_hidden_layers - again
+        top = tuple(f"electra.encoder.layer.{i}." for i in range(kept, config.num_hidden_layers))
+        encoder = start if from_scratch else {name: (start if name.startswith(top) else encoder)[name] for name in encoder}
     random = np.random.default_rng([seed, STREAM_HEAD])
     model = Finetuning(config, finetuning, xp=xp)
     state = {}

@@ -39,6 +39,7 @@ class FinetuningConfig:
     head: str = "classification"  # a key of HEADS
     learning_rate: float = 3e-4  # of the head, at its peak
     layer_decay: float = 0.8  # the rate's factor for each layer further from the head
+    reinitialized_layers: int = 0  # of the pre-trained encoder's, from the top: they start afresh
     epochs: float = 3.0
     warmup_fraction: float = 0.1
     batch_size: int = 32
@@ -59,6 +60,8 @@ class FinetuningConfig:
         for name in ("batch_size", "shards"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.reinitialized_layers < 0:
+            raise InputError(f"reinitialized_layers must be at least 0, got {self.reinitialized_layers}")
         if self.max_length < 8:
             raise InputError(f"max_length must be at least 8, got {self.max_length}")
         for name in ("warmup_fraction", "dropout", "weight_decay"):

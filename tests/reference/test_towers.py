@@ -7,6 +7,7 @@ import pytest
 
 from minielectra.backend import Workspace
 from minielectra.electra.config import PRESETS, configure
+from minielectra.electra.pretraining import generator_config
 
 from .checks import CONFIG, TOLERANCE, tower_errors, worst
 
@@ -64,7 +65,7 @@ def preset_config(preset, kind):
     """A preset's widths and vocabulary, at most two layers deep (one where it is wide); the generator's for ElectraForMaskedLM."""
     config, pretraining = configure(preset)
     if kind == "ElectraForMaskedLM":
-        config = config.generator(pretraining.generator_width, pretraining.generator_depth)
+        config = generator_config(config, pretraining)
     return replace(config, num_hidden_layers=1 if preset in ("base", "large") else 2)
 
 
