@@ -67,9 +67,11 @@ def test_tied_encoders_leave_and_come_back_as_one(corpus, tmp_path):
     )
 
 
-def test_encoders_that_differ_cannot_be_tied(exported, corpus, tmp_path):
-    options = ("--corpus", corpus, "--steps", "1", "--init", exported, "--set", "tie_encoders=true")
+@pytest.mark.parametrize("tied", [("--set", "tie_encoders=true"), ("--preset", "mini")])
+def test_encoders_that_differ_cannot_be_tied(exported, corpus, tmp_path, tied):
+    options = ("--corpus", corpus, "--steps", "1", "--init", exported, "--seq-length", "24", *tied)
     assert "differs between generator and discriminator" in complaint("train", "--out", tmp_path / "out", *options)
+    assert not (tmp_path / "out").exists()
 
 
 def edit(path, **fields):

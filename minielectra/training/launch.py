@@ -80,7 +80,7 @@ def resume(folder, given, overrides, started=None):
 def _initial(settings):
     """The settings that follow from --init: the weights' own sizes and vocabulary, which cannot be chosen again."""
     source, overrides = settings["init"], settings["overrides"]
-    fields, _, tower = read_towers(source, overrides.get("objective", "electra"), overrides.get("tie_encoders", False))
+    fields, _, tower = read_towers(source, overrides.get("objective", "electra"))
     for name, value in overrides.items():
         if name not in FREE and fields.get(name, value) != value:
             raise InputError(f"--init {source}: has {name} {fields[name]}, not {value}; leave {name} out")
@@ -90,7 +90,9 @@ def _initial(settings):
     if settings["vocab"] and read_tokenizer(settings["vocab"]).vocab != vocab:
         raise InputError(f"--init {source}: was trained with another vocabulary than {settings['vocab']}; leave --vocab out")
     overrides = fields | overrides
-    configure(settings["preset"], overrides)
+    _, pretraining = configure(settings["preset"], overrides)
+    if pretraining.tie_encoders:
+        read_towers(source, pretraining.objective, tied=True)  # raises where the two are not one
     return {"init": str(Path(source).resolve()), "vocab": str(tower), "overrides": overrides}
 
 
