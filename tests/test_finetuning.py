@@ -212,7 +212,7 @@ def test_logits_of_many_sequences_are_those_of_each(run):
         np.testing.assert_allclose(model(np.array([row]), None, np.array([types]))[0], logits, rtol=1e-4, atol=1e-5)
 
 
-def test_top_layers_can_start_afresh(run):
+def test_top_layers_can_start_afresh(run, files, tmp_path):
     backbone = read_backbone(run)
     depth = backbone.config.num_hidden_layers
     again = FinetuningConfig(reinitialized_layers=depth - 1)
@@ -223,8 +223,9 @@ def test_top_layers_can_start_afresh(run):
         top = name.startswith(tuple(f"electra.encoder.layer.{i}." for i in range(1, depth)))
         known = scratch.parameters.state() if top or name not in backbone.state else backbone.state
         np.testing.assert_array_equal(x, known[name])
-    with pytest.raises(InputError, match=f"reinitialized_layers is {depth + 1}, but the model has {depth}"):
-        make_model(backbone, ("a", "b"), FinetuningConfig(reinitialized_layers=depth + 1), seed=3)
+    with pytest.raises(InputError, match=f"--reinitialized-layers {depth + 1}: the model has {depth}"):
+        launch("tagging", run, files / "pos.conll", None, tmp_path / "out", {"reinitialized_layers": depth + 1}, {})
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_long_sentence_is_tagged_in_windows(run, files, tmp_path):

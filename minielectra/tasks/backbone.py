@@ -62,15 +62,13 @@ def make_model(backbone, labels, finetuning, seed, from_scratch=False, xp=np):
     head (weights truncated normal of deviation `initializer_range`, biases 0).
 
     Of a pre-trained encoder the top `reinitialized_layers` start afresh too (Zhang et al. 2021, "Revisiting few-sample BERT
-    fine-tuning", section 5): what they have learned is pre-training's own task. Raises InputError where there are not so many.
+    fine-tuning", section 5): what they have learned is pre-training's own task.
     """
     drop = finetuning.dropout
     fields = {field.name: getattr(backbone.config, field.name) for field in dataclasses.fields(ElectraConfig)}
     fields |= {"hidden_dropout_prob": drop, "attention_probs_dropout_prob": drop}
     config = HeadConfig(**fields, labels=tuple(labels))
     encoder, again = backbone.state, finetuning.reinitialized_layers
-    if again > config.num_hidden_layers:
-        raise InputError(f"reinitialized_layers is {again}, but the model has {config.num_hidden_layers}")
     if from_scratch or again:
         fresh = ElectraPretraining(backbone.config, dataclasses.replace(backbone.pretraining, objective="mlm"))  # one full tower
         initialize(fresh, seed)

@@ -94,7 +94,10 @@ def _settings(task, backbone, options):
         raise InputError(
             f"--max-length {fields['max_length']}: the model reads {longest} tokens at most (max_position_embeddings)"
         )
-    return FinetuningConfig(head=task.head, **fields)
+    finetuning, layers = FinetuningConfig(head=task.head, **fields), backbone.config.num_hidden_layers
+    if finetuning.reinitialized_layers > layers:
+        raise InputError(f"--reinitialized-layers {finetuning.reinitialized_layers}: the model has {layers}")
+    return finetuning
 
 
 def _check_out(out):
