@@ -43,7 +43,7 @@ def generator_config(config, pretraining):
 
 
 def generator_prefix(pretraining):
-    """What the names of the generator's own parameters begin with; one encoder stands under one name."""
+    """What the names of the generator's own parameters begin with: the discriminator's name where the encoder is the same one."""
     return "discriminator." if pretraining.tie_encoders else "generator."
 
 

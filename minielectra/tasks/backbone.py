@@ -68,12 +68,12 @@ def make_model(backbone, labels, finetuning, seed, from_scratch=False, xp=np):
     fields = {field.name: getattr(backbone.config, field.name) for field in dataclasses.fields(ElectraConfig)}
     fields |= {"hidden_dropout_prob": drop, "attention_probs_dropout_prob": drop}
     config = HeadConfig(**fields, labels=tuple(labels))
-    encoder, again = backbone.state, finetuning.reinitialized_layers
-    if from_scratch or again:
+    encoder, afresh = backbone.state, finetuning.reinitialized_layers
+    if from_scratch or afresh:
         fresh = ElectraPretraining(backbone.config, dataclasses.replace(backbone.pretraining, objective="mlm"))  # one full tower
         initialize(fresh, seed)
         start = _encoder(huggingface.standalone_state(fresh.generator))
-        kept = config.num_hidden_layers - again
+        kept = config.num_hidden_layers - afresh
         top = tuple(f"electra.encoder.layer.{i}." for i in range(kept, config.num_hidden_layers))
         encoder = start if from_scratch else {name: (start if name.startswith(top) else encoder)[name] for name in encoder}
     random = np.random.default_rng([seed, STREAM_HEAD])
