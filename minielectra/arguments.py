@@ -106,7 +106,9 @@ def build_parser(commands):
         ("--batch-size", int, "sequences; default 32"), ("--max-length", int, "tokens; default 128, squad 384, or what the model reads"),
     ):  # fmt: skip
         p.add_argument(name, type=_positive(kind), metavar="N", help=text)
-    p.add_argument("--reinitialized-layers", type=int, metavar="N", help="pre-trained layers that start afresh, from the top; default 0")
+    p.add_argument(
+        "--reinitialized-layers", type=int, metavar="N", help="pre-trained layers that start afresh, from the top; default 0"
+    )
     p.add_argument("--dropout", type=float, metavar="P", help="default 0.1")
     p.add_argument("--warmup-fraction", type=float, metavar="SHARE", help="of the steps; default 0.1")
     for name, text in (("--text", "of the text"), ("--pair", "of the second text"), ("--label", "of the label")):
