@@ -22,9 +22,9 @@ BASE = "minielectra:threads"  # in other processes nothing could be taken back f
 def plain_operations():
     """The operations of `functional`: nothing in place, no blocks, no workspace. GELU stays: its plain float32 form calls math.erf
     for every element, which is a check, not a contender."""
-    from minielectra.electra import pretraining
-    from minielectra.functional import attention, layernorm, linear, losses
     from minielectra.nn import encoder, layers
+    from minielectra.objectives import electra as pretraining
+    from minielectra.ops.reference import attention, layernorm, linear, losses
 
     def without_memory(function):
         return lambda *arguments, ws=None: function(*arguments)
@@ -61,7 +61,7 @@ def _run(ws, random):
 
 def no_blocks():
     """Elementwise work goes over whole arrays."""
-    from minielectra.fast import attention, blocks, gelu, layernorm, losses
+    from minielectra.ops.fast import attention, blocks, gelu, layernorm, losses
 
     for module in (attention, gelu, layernorm, losses):
         module.blocks = lambda x, rows, row_size, elements=0: blocks.blocks(x, rows, 1, max(1, rows))
@@ -69,15 +69,15 @@ def no_blocks():
 
 def tanh_gelu():
     """The tanh form of GELU: other mathematics, for comparison."""
-    from minielectra.fast import gelu
     from minielectra.nn import layers
+    from minielectra.ops.fast import gelu
 
     layers.ACTIVATIONS["gelu"] = gelu.gelu_tanh_forward
 
 
 def gumbel_samples():
     """A random number and two logarithms for every logit (Gumbel-max)."""
-    from minielectra.electra import pretraining
+    from minielectra.objectives import electra as pretraining
 
     def sample(p, u, temperature):
         noise = np.random.default_rng(int(u[0] * 2**32)).random(p.shape, dtype=np.float32)
@@ -89,7 +89,7 @@ def gumbel_samples():
 def head_everywhere():
     """The generator's head at all positions, of which the chosen ones are then taken."""
     from minielectra.backend import scatter_add
-    from minielectra.electra.models import ElectraForMaskedLM
+    from minielectra.electra.towers import ElectraForMaskedLM
 
     forward, backward = ElectraForMaskedLM.forward, ElectraForMaskedLM.backward
 
@@ -108,7 +108,7 @@ def head_everywhere():
 
 def towers_together():
     """Both towers forward, then both backward: the generator's memory is kept meanwhile."""
-    from minielectra.electra.pretraining import ElectraPretraining
+    from minielectra.objectives.electra import ElectraPretraining
 
     def forward_backward(self, batch, normalizers, run, uniform=None, samples=None):
         outcome, cache = self.forward(batch, normalizers, run, uniform, samples)
@@ -127,7 +127,7 @@ def float_masks():
 
 def one_shard():
     """The whole batch at once, BLAS on all threads."""
-    from minielectra.electra import config
+    from minielectra.electra import electra_config as config
     from minielectra.training import step
 
     make = config.PretrainingConfig.__init__

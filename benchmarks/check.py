@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.report import DASH
 from benchmarks.settings import SEED, training_batch
 from benchmarks.workers import Crew
-from minielectra.electra.pretraining import ElectraPretraining
+from minielectra.objectives.electra import ElectraPretraining
 
 TOLERANCES = {"bf16": 0.2, "tf32": 1e-2}  # everything else, float32: 1e-4
 REFERENCE = "minielectra"

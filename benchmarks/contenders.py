@@ -26,16 +26,16 @@ FLAGS = {
     "tf32": "matrix products in TF32",
     "bf16": "autocast to bfloat16",
 }
-WARMUP = 3  # steps, as in minielectra/bench.py; compilation falls in the first
+WARMUP = 3  # steps, as in minielectra/pretraining/bench.py; compilation falls in the first
 
 
 class Product:
-    """The product's own step, as minielectra/bench.py runs it, and its public `model(input_ids, attention_mask)`."""
+    """The product's own step, as minielectra/pretraining/bench.py runs it, and its public `model(input_ids, attention_mask)`."""
 
     def __init__(self, setting, engine=""):
         from benchmarks import ablation
         from minielectra.electra.initialization import initialize
-        from minielectra.electra.pretraining import ElectraPretraining
+        from minielectra.objectives.electra import ElectraPretraining
 
         self.setting, self.engine, self.xp = setting, engine, backend.load(setting.device)
         self.engine, _, without = self.engine.partition("/")

@@ -1,4 +1,4 @@
-"""Time every operation of `minielectra.functional`, the version to read, against `minielectra.fast`, the one that training runs.
+"""Time every operation of `minielectra.ops.reference`, the version to read, against `minielectra.ops.fast`, the one that training runs.
 
     python benchmarks/layers.py
     python benchmarks/layers.py --sizes T --repeats 100 --json layers.json
@@ -94,11 +94,11 @@ def cases(size):
 
 def versions(case):
     """{"plain": (forward, backward), "fast": …}: functions of (inputs, workspace) and (dy, cache, workspace); fast may be missing."""
-    found = {"plain": _pair(case, importlib.import_module(f"minielectra.functional.{case.module}"))}
+    found = {"plain": _pair(case, importlib.import_module(f"minielectra.ops.reference.{case.module}"))}
     if case.in_place:
-        found["fast"] = _pair(case, importlib.import_module(f"minielectra.functional.{case.module}"), in_place=True)
-    elif importlib.util.find_spec(f"minielectra.fast.{case.module}"):
-        fast = importlib.import_module(f"minielectra.fast.{case.module}")
+        found["fast"] = _pair(case, importlib.import_module(f"minielectra.ops.reference.{case.module}"), in_place=True)
+    elif importlib.util.find_spec(f"minielectra.ops.fast.{case.module}"):
+        fast = importlib.import_module(f"minielectra.ops.fast.{case.module}")
         if hasattr(fast, f"{case.op}_forward"):
             found["fast"] = _pair(case, fast)
     return found

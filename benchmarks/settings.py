@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minielectra.bench import step_flops
-from minielectra.electra.config import configure
 from minielectra.electra.corruption import mask_batch
-from minielectra.electra.pretraining import ElectraPretraining
+from minielectra.objectives.electra import ElectraPretraining
+from minielectra.pretraining.bench import step_flops
+from minielectra.pretraining.pretraining_config import configure
 
 SEED = 0
-RATE = 1e-4  # learning rate: minielectra/bench.py's; its size does not change the time
+RATE = 1e-4  # learning rate: minielectra/pretraining/bench.py's; its size does not change the time
 SPECIAL, MASK = (0, 1, 2, 3, 4), 4  # ids that are never chosen; the last one is [MASK]
 SIZES = {  # name: what differs from the preset `small`
     "S": {"batch_size": 16, "seq_length": 128},
@@ -40,7 +40,7 @@ class Setting:
         return configure("small", SIZES[self.size] | drop)
 
     def flops(self):
-        """Floating-point operations of the matrix products that one step needs (`minielectra.bench.step_flops`)."""
+        """Floating-point operations of the matrix products that one step needs (`minielectra.pretraining.bench.step_flops`)."""
         return step_flops(ElectraPretraining(*self.configs()))
 
     def as_dict(self):
@@ -52,7 +52,7 @@ def training_batch(setting, padded=False):
     """Random tokens, the same for every contender -> Batch on the host: B·T ids, and the chosen positions.
 
     padded: sentences of a quarter to the whole of T, in two segments, as only `--check` needs them; else full and in one segment,
-    as minielectra/bench.py has them.
+    as minielectra/pretraining/bench.py has them.
     """
     config, pretraining = setting.configs()
     random = np.random.default_rng(SEED)

@@ -9,8 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from minielectra.tasks.launch import Finetuned, format_results, launch
-from minielectra.tasks.tables import Example
+from minielectra.finetuning.experiment import Finetuned, format_results, launch
+from minielectra.finetuning.readers.tables import Example
 
 if len(sys.argv) < 5:
     sys.exit(__doc__)

@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from minielectra.tasks.launch import Finetuned, format_results, launch
-from minielectra.tasks.squad import Question
+from minielectra.finetuning.experiment import Finetuned, format_results, launch
+from minielectra.finetuning.readers.squad_json import Question
 
 if len(sys.argv) != 6:
     sys.exit(__doc__)

@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from minielectra.tasks.columns import Sentence
-from minielectra.tasks.launch import Finetuned, format_results, launch
+from minielectra.finetuning.experiment import Finetuned, format_results, launch
+from minielectra.finetuning.readers.conll import Sentence
 
 if len(sys.argv) < 5:
     sys.exit(__doc__)

@@ -24,7 +24,7 @@ from course import begin
 
 from minielectra.backend import array_module, load, to_device, to_host
 from minielectra.errors import InputError
-from minielectra.functional.linear import linear_forward
+from minielectra.ops.reference.linear import linear_forward
 from minielectra.plots.style import BLUE, ORANGE, figure, tidy
 
 lesson = begin("01_arrays")  # what runs the cells, compares results and saves figures
@@ -239,7 +239,7 @@ lesson.exercise(
 # Arrays can be multiplied, summed, cut up and put together, and you can say what shape comes out. Lesson 2 asks the question that
 # all learning rests on: if a number in here moves a little, what does the result do?
 #
-# The real thing: `minielectra/backend.py`, `array_module`, `load`, `to_host`. Groups: `minielectra/nn/encoder.py`, `_heads`.
+# The real thing: `minielectra/backend/__init__.py`, `array_module`, `load`, `to_host`. Groups: `minielectra/nn/encoder.py`, `_heads`.
 
 # %%
 lesson.end()

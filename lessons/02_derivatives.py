@@ -26,7 +26,7 @@ import math
 import numpy as np
 from course import begin
 
-from minielectra.gradcheck import gradient_check
+from minielectra.gradcheck.checker import gradient_check
 from minielectra.plots.style import BLUE, GREEN, GREY, INK, VERMILION, figure, tidy
 
 lesson = begin("02_derivatives")
@@ -241,7 +241,7 @@ lesson.exercise(
 # All gradients of this course are made so: pairs of functions, called in order and then in reverse. Lesson 3 makes the most
 # important pair, the linear layer, where each number takes part in many outputs and the sums over uses become matrix products.
 #
-# The real thing: `minielectra/gradcheck.py`, `compare` and `derivative`. It nudges large arrays along random directions, and
+# The real thing: `minielectra/gradcheck/checker.py`, `compare` and `derivative`. It nudges large arrays along random directions, and
 # measures gradients that are zero by algebra against the largest of the same check.
 
 # %%

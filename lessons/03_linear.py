@@ -24,8 +24,8 @@
 import numpy as np
 from course import begin
 
-from minielectra.functional.linear import linear_backward, linear_forward
-from minielectra.gradcheck import gradient_check
+from minielectra.gradcheck.checker import gradient_check
+from minielectra.ops.reference.linear import linear_backward, linear_forward
 from minielectra.plots.style import BLUE, VERMILION, figure, tidy
 
 lesson = begin("03_linear")
@@ -175,8 +175,8 @@ lesson.exercise(
 # Two linear layers in a row are one linear layer: nothing is gained by depth until something between them is not a straight line.
 # Lesson 4 makes a layer's outputs into probabilities and gives us a real loss L, lesson 5 brings the bend.
 #
-# The real thing: `minielectra/functional/linear.py`, `linear_forward` and `linear_backward`. What training runs is the same with
-# the memory handed in: `minielectra/fast/linear.py`.
+# The real thing: `minielectra/ops/reference/linear.py`, `linear_forward` and `linear_backward`. What training runs is the same with
+# the memory handed in: `minielectra/ops/fast/linear.py`.
 
 # %%
 lesson.end()

@@ -29,9 +29,9 @@ import math
 import numpy as np
 from course import begin
 
-from minielectra.functional.losses import cross_entropy_backward, cross_entropy_forward
-from minielectra.functional.softmax import softmax_backward, softmax_forward
-from minielectra.gradcheck import gradient_check
+from minielectra.gradcheck.checker import gradient_check
+from minielectra.ops.reference.losses import cross_entropy_backward, cross_entropy_forward
+from minielectra.ops.reference.softmax import softmax_backward, softmax_forward
 from minielectra.plots.style import BLUE, GREEN, GREY, INK, VERMILION, figure, tidy
 
 lesson = begin("04_softmax")
@@ -237,7 +237,7 @@ lesson.exercise(
 # We have a loss, and its gradient at the logits. What the layers before do with it is lesson 3, over and over; but layers in a
 # row are still one layer until something bends. Lesson 5 brings the bend, and the first thing that learns.
 #
-# The real thing: `minielectra/functional/softmax.py`; `minielectra/functional/losses.py`, `cross_entropy_forward`.
+# The real thing: `minielectra/ops/reference/softmax.py`; `minielectra/ops/reference/losses.py`, `cross_entropy_forward`.
 
 # %%
 lesson.end()

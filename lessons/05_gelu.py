@@ -28,9 +28,9 @@ import math
 import numpy as np
 from course import begin
 
-from minielectra.functional.gelu import gelu_backward, gelu_forward, gelu_tanh_forward
-from minielectra.functional.linear import linear_forward
-from minielectra.gradcheck import gradient_check
+from minielectra.gradcheck.checker import gradient_check
+from minielectra.ops.reference.gelu import gelu_backward, gelu_forward, gelu_tanh_forward
+from minielectra.ops.reference.linear import linear_forward
 from minielectra.plots.style import GREY, INK, PURPLE, SEQUENTIAL, SKY, VERMILION, figure, legend, tidy
 
 lesson = begin("05_gelu")
@@ -242,7 +242,7 @@ lesson.exercise(
 # C has shown it: where what comes in keeps a gate shut, a neuron learns nothing more. In a network nobody chooses the numbers
 # that reach a layer; they come from all the layers before. Lesson 6 brings every row of them to one level and one size.
 #
-# The real thing: `minielectra/functional/gelu.py`, `gelu_forward` and `gelu_backward`; in training `minielectra/fast/gelu.py`.
+# The real thing: `minielectra/ops/reference/gelu.py`, `gelu_forward` and `gelu_backward`; in training `minielectra/ops/fast/gelu.py`.
 
 # %%
 lesson.end()

@@ -22,8 +22,8 @@
 import numpy as np
 from course import begin
 
-from minielectra.functional.layernorm import layernorm_backward, layernorm_forward
-from minielectra.gradcheck import gradient_check
+from minielectra.gradcheck.checker import gradient_check
+from minielectra.ops.reference.layernorm import layernorm_backward, layernorm_forward
 from minielectra.plots.style import BLUE, GREEN, VERMILION, figure, legend, tidy
 
 lesson = begin("06_layernorm")
@@ -238,8 +238,8 @@ lesson.exercise(
 # Rows of numbers go in and come out, on one scale now. But ELECTRA reads sentences. Lesson 7 makes words into rows, and finds out
 # what a gradient does where nothing is computed and rows are only copied.
 #
-# The real thing: `minielectra/functional/layernorm.py`, `layernorm_forward` and `layernorm_backward`, where γ and β are `weight`
-# and `bias`. What training runs is the same with fewer passes over the memory: `minielectra/fast/layernorm.py`.
+# The real thing: `minielectra/ops/reference/layernorm.py`, `layernorm_forward` and `layernorm_backward`, where γ and β are `weight`
+# and `bias`. What training runs is the same with fewer passes over the memory: `minielectra/ops/fast/layernorm.py`.
 
 # %%
 lesson.end()

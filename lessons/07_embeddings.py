@@ -25,10 +25,10 @@ import numpy as np
 import toy
 from course import begin
 
-from minielectra.functional.embedding import embedding_backward, embedding_forward, embeddings_backward, embeddings_forward
-from minielectra.functional.linear import linear_backward, linear_forward
-from minielectra.functional.losses import cross_entropy_backward, cross_entropy_forward
-from minielectra.gradcheck import gradient_check
+from minielectra.gradcheck.checker import gradient_check
+from minielectra.ops.reference.embedding import embedding_backward, embedding_forward, embeddings_backward, embeddings_forward
+from minielectra.ops.reference.linear import linear_backward, linear_forward
+from minielectra.ops.reference.losses import cross_entropy_backward, cross_entropy_forward
 from minielectra.plots.style import BLUE, GREEN, ORANGE, PURPLE, VERMILION, figure, tidy
 
 lesson = begin("07_embeddings")
@@ -239,7 +239,7 @@ lesson.exercise(
 # A table has a row for every word, enough numbers to learn a small text by heart. Lesson 8 makes that harder, on purpose: it
 # throws numbers away at random, and needs randomness that can be repeated.
 #
-# The real thing: `minielectra/functional/embedding.py`, `embeddings_forward` and `embeddings_backward`; `minielectra/backend.py`,
+# The real thing: `minielectra/ops/reference/embedding.py`, `embeddings_forward` and `embeddings_backward`; `minielectra/backend/__init__.py`,
 # `scatter_add`.
 
 # %%

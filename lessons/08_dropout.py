@@ -20,8 +20,8 @@ import numpy as np
 from course import begin
 
 from minielectra.backend import RandomStream, keep_probability
-from minielectra.functional.dropout import dropout_backward, dropout_forward
-from minielectra.gradcheck import gradient_check
+from minielectra.gradcheck.checker import gradient_check
+from minielectra.ops.reference.dropout import dropout_backward, dropout_forward
 from minielectra.plots.style import BLUE, GREY, VERMILION, figure, legend, line, tidy
 
 lesson = begin("08_dropout")
@@ -242,7 +242,7 @@ lesson.exercise(
 # Every operation so far treats each token by itself: a row goes in, a row comes out, and no row knows its neighbours. "these" and
 # "dogs" cannot agree that way. Lesson 9 is the one operation in which tokens look at each other.
 #
-# The real thing: `minielectra/functional/dropout.py`, `dropout_forward` and `dropout_backward`; `minielectra/backend.py`,
+# The real thing: `minielectra/ops/reference/dropout.py`, `dropout_forward` and `dropout_backward`; `minielectra/backend/__init__.py`,
 # `RandomStream` and `keep_probability`.
 
 # %%

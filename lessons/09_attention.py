@@ -22,11 +22,11 @@ import numpy as np
 import toy
 from course import begin
 
-from minielectra.functional.attention import attention_backward, attention_forward, attention_mask
-from minielectra.functional.embedding import embedding_backward
-from minielectra.functional.losses import cross_entropy_backward, cross_entropy_forward
-from minielectra.functional.softmax import softmax_backward, softmax_forward
-from minielectra.gradcheck import gradient_check
+from minielectra.gradcheck.checker import gradient_check
+from minielectra.ops.reference.attention import attention_backward, attention_forward, attention_mask
+from minielectra.ops.reference.embedding import embedding_backward
+from minielectra.ops.reference.losses import cross_entropy_backward, cross_entropy_forward
+from minielectra.ops.reference.softmax import softmax_backward, softmax_forward
 from minielectra.plots.style import SEQUENTIAL, figure, tidy
 
 lesson = begin("09_attention")
@@ -243,7 +243,7 @@ lesson.exercise(
 # Attention moves information between tokens, and does little else: its output is a mix of values. Lesson 10 puts it together with
 # the layers that work on each token alone, and stacks the result many times without losing the gradient on the way.
 #
-# The real thing: `minielectra/functional/attention.py` (the number of heads is N there); the heads: `minielectra/nn/encoder.py`.
+# The real thing: `minielectra/ops/reference/attention.py` (the number of heads is N there); the heads: `minielectra/nn/encoder.py`.
 
 # %%
 lesson.end()

@@ -25,11 +25,11 @@
 import numpy as np
 from course import begin
 
-from minielectra.functional.attention import attention_backward, attention_forward, attention_mask
-from minielectra.gradcheck import gradient_check
+from minielectra.gradcheck.checker import gradient_check
 from minielectra.nn.encoder import Block, Encoder, encoder_shapes
 from minielectra.nn.layers import Run
 from minielectra.nn.parameters import Parameters
+from minielectra.ops.reference.attention import attention_backward, attention_forward, attention_mask
 from minielectra.plots.style import BLUE, GREEN, PURPLE, VERMILION, figure, legend, tidy
 
 lesson = begin("10_block")

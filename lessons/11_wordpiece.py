@@ -19,13 +19,13 @@ from itertools import pairwise
 import numpy as np
 from course import begin
 
-from minielectra.data.corpus import read_documents
-from minielectra.data.default_corpus import default_corpus
-from minielectra.data.normalisation import Normaliser
-from minielectra.data.packing import make_batch, pack
-from minielectra.data.sentences import split_sentences
-from minielectra.data.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer
-from minielectra.data.wordpiece_training import train_vocabulary
+from minielectra.data.dataset.packing import make_batch, pack
+from minielectra.data.text.corpus import read_documents
+from minielectra.data.text.default_corpus import default_corpus
+from minielectra.data.text.sentences import split_sentences
+from minielectra.data.wordpiece.normalisation import Normaliser
+from minielectra.data.wordpiece.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
+from minielectra.data.wordpiece.vocabulary_training import train_vocabulary
 from minielectra.plots.style import BLUE, INK, SKY, VERMILION, figure
 
 lesson = begin("11_wordpiece")
@@ -238,7 +238,7 @@ lesson.exercise(
 #
 # Text is ids now, in sequences of T. Lesson 12 hides some of them and lets an encoder guess: the text itself is the teacher.
 #
-# The real thing: `minielectra/data/wordpiece.py`, `wordpiece_training.py`, `normalisation.py`, `packing.py`; `prepare.py` does
+# The real thing: `minielectra/data/wordpiece/tokenizer.py`, `wordpiece_training.py`, `normalisation.py`, `packing.py`; `prepare.py` does
 # all of it for a corpus of any size. (Google never released how it learned its vocabulary; this is the way of the `tokenizers`
 # library, and for the same vocabulary the ids agree with that library's.)
 

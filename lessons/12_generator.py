@@ -18,15 +18,16 @@ import numpy as np
 import toy
 from course import begin
 
-from minielectra.electra.config import ElectraConfig, PretrainingConfig
 from minielectra.electra.corruption import mask_batch
-from minielectra.electra.models import ElectraForMaskedLM
-from minielectra.functional.linear import linear_backward, linear_forward
-from minielectra.functional.losses import cross_entropy_backward, cross_entropy_forward
-from minielectra.functional.softmax import softmax_forward
-from minielectra.gradcheck import gradient_check
+from minielectra.electra.electra_config import ElectraConfig
+from minielectra.electra.towers import ElectraForMaskedLM
+from minielectra.gradcheck.checker import gradient_check
 from minielectra.nn.layers import Run
+from minielectra.ops.reference.linear import linear_backward, linear_forward
+from minielectra.ops.reference.losses import cross_entropy_backward, cross_entropy_forward
+from minielectra.ops.reference.softmax import softmax_forward
 from minielectra.plots.style import BLUE, ORANGE, VERMILION, figure, tidy
+from minielectra.pretraining.pretraining_config import PretrainingConfig
 
 lesson = begin("12_generator")
 
@@ -242,7 +243,7 @@ lesson.exercise(
 # Only at K of a sentence's tokens is something asked. Lesson 13 lets the generator *write* its guesses into the text, so that
 # something can be asked about every token.
 #
-# The real thing: `minielectra/electra/corruption.py`, `mask_batch`; `minielectra/electra/models.py`, `ElectraForMaskedLM`. Its
+# The real thing: `minielectra/electra/corruption.py`, `mask_batch`; `minielectra/electra/towers.py`, `ElectraForMaskedLM`. Its
 # word table will have a third use: lesson 15 adds the gradients of all three.
 
 # %%

@@ -17,10 +17,10 @@ import numpy as np
 import toy
 from course import begin
 
-from minielectra.electra.config import PretrainingConfig
 from minielectra.electra.corruption import mask_batch, replace_tokens, sample_categorical
-from minielectra.functional.softmax import softmax_forward
+from minielectra.ops.reference.softmax import softmax_forward
 from minielectra.plots.style import GREEN, GREY, INK, VERMILION, figure
+from minielectra.pretraining.pretraining_config import PretrainingConfig
 
 lesson = begin("13_replaced")
 random = np.random.default_rng(13)

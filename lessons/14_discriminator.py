@@ -22,13 +22,13 @@ import numpy as np
 import toy
 from course import begin
 
-from minielectra.detection import auc
-from minielectra.electra.config import ElectraConfig
-from minielectra.electra.models import ElectraForPreTraining
-from minielectra.functional.losses import binary_cross_entropy_backward, binary_cross_entropy_forward, sigmoid
-from minielectra.gradcheck import gradient_check
+from minielectra.electra.electra_config import ElectraConfig
+from minielectra.electra.towers import ElectraForPreTraining
+from minielectra.gradcheck.checker import gradient_check
 from minielectra.nn.layers import Run
+from minielectra.ops.reference.losses import binary_cross_entropy_backward, binary_cross_entropy_forward, sigmoid
 from minielectra.plots.style import BLUE, figure
+from minielectra.runs.detection_counts import auc
 
 lesson = begin("14_discriminator")
 random = np.random.default_rng(14)
@@ -243,8 +243,8 @@ lesson.exercise(constant_judge, check_constant_judge,
 # # What comes next
 #
 # Random words are easy prey. To tell a generator's samples, which fit, a discriminator has to know the language better: lesson 15
-# lets both learn at once, with one table of words between them. The real thing: `minielectra/functional/losses.py`, `sigmoid`;
-# `minielectra/electra/models.py`, `ElectraForPreTraining`; `minielectra/detection.py`, `auc`.
+# lets both learn at once, with one table of words between them. The real thing: `minielectra/ops/reference/losses.py`, `sigmoid`;
+# `minielectra/electra/towers.py`, `ElectraForPreTraining`; `minielectra/runs/detection_counts.py`, `auc`.
 
 # %%
 lesson.end()

@@ -21,15 +21,16 @@ import numpy as np
 import toy
 from course import begin
 
-from minielectra.electra.config import ElectraConfig, PretrainingConfig
 from minielectra.electra.corruption import mask_batch, replace_tokens, sample_categorical
-from minielectra.electra.models import ElectraForMaskedLM, ElectraForPreTraining
-from minielectra.electra.pretraining import ElectraPretraining
-from minielectra.functional import losses
-from minielectra.gradcheck import gradient_check
+from minielectra.electra.electra_config import ElectraConfig
+from minielectra.electra.towers import ElectraForMaskedLM, ElectraForPreTraining
+from minielectra.gradcheck.checker import gradient_check
 from minielectra.nn.layers import Run
 from minielectra.nn.parameters import Parameter, Parameters
+from minielectra.objectives.electra import ElectraPretraining
+from minielectra.ops.reference import losses
 from minielectra.plots.style import BLUE, GREEN, VERMILION, figure, legend, line, tidy
+from minielectra.pretraining.pretraining_config import PretrainingConfig
 
 lesson = begin("15_joint")
 random = np.random.default_rng(15)
@@ -244,7 +245,7 @@ lesson.exercise(one_way_backward, check_one_way_backward,
 # # What comes next
 #
 # Plain gradient descent moves every parameter by the same multiple of the joint gradient; lesson 16 gives every number a step
-# size of its own. The real thing: `minielectra/electra/pretraining.py`, `ElectraPretraining.forward` and `backward`.
+# size of its own. The real thing: `minielectra/objectives/electra.py`, `ElectraPretraining.forward` and `backward`.
 
 # %%
 lesson.end()

@@ -25,13 +25,16 @@ import numpy as np
 import toy
 from course import begin, relative_error
 
-from minielectra.electra.config import ElectraConfig, PretrainingConfig
 from minielectra.electra.corruption import mask_batch
-from minielectra.electra.pretraining import ElectraPretraining
+from minielectra.electra.electra_config import ElectraConfig
 from minielectra.nn.layers import Run
 from minielectra.nn.parameters import Parameters
+from minielectra.objectives.electra import ElectraPretraining
+from minielectra.optim.adam import Adam, decays
+from minielectra.optim.clipping import clip_scale
+from minielectra.optim.schedule import learning_rate
 from minielectra.plots.style import BLUE, GREEN, GREY, VERMILION, figure, legend, line, tidy
-from minielectra.training.optimizer import Adam, clip_scale, decays, learning_rate
+from minielectra.pretraining.pretraining_config import PretrainingConfig
 
 lesson = begin("16_adam")
 random = np.random.default_rng(16)
@@ -244,7 +247,7 @@ lesson.exercise(shortest_warmup, check_shortest_warmup,
 # # What comes next
 #
 # All parts of training are there. Lesson 17 puts them together, on real text, and watches which words the discriminator sees
-# through, and when. The real thing: `minielectra/training/optimizer.py`; the training step: `minielectra/training/step.py`.
+# through, and when. The real thing: `minielectra/optim/adam.py`; the training step: `minielectra/training/step.py`.
 
 # %%
 lesson.end()

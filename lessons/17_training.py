@@ -21,12 +21,13 @@ from pathlib import Path
 import numpy as np
 from course import begin
 
-from minielectra.detection import auc
-from minielectra.inference import score_at_checkpoints
 from minielectra.plots import film_strip, tokens
-from minielectra.plots.records import DetectionRecords, load_metrics
 from minielectra.plots.statistics import Z, acquisition_step, token_auc, wilson
-from minielectra.training.launch import launch
+from minielectra.pretraining.load import score_at_checkpoints
+from minielectra.pretraining.start import launch
+from minielectra.runs.detection_counts import auc
+from minielectra.runs.detection_records import DetectionRecords
+from minielectra.runs.metrics_log import load_metrics
 
 lesson = begin("17_training")
 
@@ -238,7 +239,7 @@ lesson.exercise(calibration, check_calibration,
 #
 # This run left the unigram line within a few hundred steps. Lesson 18 shows how training gets stuck there, and how it does not.
 #
-# The real thing: `minielectra/training/launch.py`, `launch`; `minielectra/training/evaluation.py`, `Evaluator`; in a terminal
+# The real thing: `minielectra/pretraining/start.py`, `launch`; `minielectra/pretraining/evaluation.py`, `Evaluator`; in a terminal
 # `python -m minielectra train`, four minutes that lead further, and `python -m minielectra plot RUN --sentence "…"`.
 
 # %%

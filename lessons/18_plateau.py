@@ -22,18 +22,18 @@ import tempfile
 import numpy as np
 from course import begin
 
-from minielectra.data.default_corpus import default_corpus
-from minielectra.data.prepare import prepare
-from minielectra.electra.config import configure
+from minielectra.data.dataset.prepare import prepare
+from minielectra.data.text.default_corpus import default_corpus
 from minielectra.electra.initialization import SHARPNESS, frequencies, initialize, rotation
-from minielectra.electra.pretraining import ElectraPretraining
-from minielectra.functional.attention import attention_forward
 from minielectra.nn.layers import Run
+from minielectra.objectives.electra import ElectraPretraining
+from minielectra.ops.reference.attention import attention_forward
 from minielectra.plots.style import BLUE, GREEN, INK, SEQUENTIAL, VERMILION, figure, legend, line, tidy
-from minielectra.training.batches import Batches, held_out_batch
-from minielectra.training.evaluation import Evaluator
+from minielectra.pretraining.batches import Batches, held_out_batch
+from minielectra.pretraining.evaluation import Evaluator
+from minielectra.pretraining.pretraining_config import configure
+from minielectra.pretraining.trainer import unigram_loss
 from minielectra.training.step import Trainee
-from minielectra.training.trainer import unigram_loss
 
 lesson = begin("18_plateau")
 

@@ -20,19 +20,19 @@ import numpy as np
 import toy
 from course import begin
 
-from minielectra.data.default_corpus import default_corpus
-from minielectra.data.prepare import prepare
-from minielectra.detection import auc
-from minielectra.electra.config import configure
+from minielectra.data.dataset.prepare import prepare
+from minielectra.data.text.default_corpus import default_corpus
 from minielectra.electra.corruption import mask_batch
 from minielectra.electra.initialization import initialize
-from minielectra.electra.pretraining import ElectraPretraining
-from minielectra.functional.losses import sigmoid
 from minielectra.nn.inference import forward_only
 from minielectra.nn.layers import Run
+from minielectra.objectives.electra import ElectraPretraining
+from minielectra.ops.reference.losses import sigmoid
 from minielectra.plots.style import BLUE, GREY, VERMILION, figure, legend, tidy
 from minielectra.plots.words import class_ids
-from minielectra.training.batches import Batches
+from minielectra.pretraining.batches import Batches
+from minielectra.pretraining.pretraining_config import configure
+from minielectra.runs.detection_counts import auc
 from minielectra.training.step import Trainee
 
 lesson = begin("19_all_tokens")
@@ -242,7 +242,7 @@ lesson.exercise(
 # # What comes next
 #
 # The probes left the encoder as it was. Lesson 20 trains it further, on a task of its own. The real thing:
-# `minielectra/electra/pretraining.py`, `ElectraPretraining`; `python -m minielectra train --objective mlm` trains BERT.
+# `minielectra/objectives/electra.py`, `ElectraPretraining`; `python -m minielectra train --objective mlm` trains BERT.
 
 # %%
 lesson.end()

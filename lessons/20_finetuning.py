@@ -24,16 +24,19 @@ import numpy as np
 import toy
 from course import begin
 
-from minielectra.electra.config import ElectraConfig, PretrainingConfig
 from minielectra.electra.corruption import mask_batch
+from minielectra.electra.electra_config import ElectraConfig
 from minielectra.electra.initialization import initialize
-from minielectra.electra.pretraining import ElectraPretraining
-from minielectra.functional.losses import cross_entropy_backward, cross_entropy_forward
+from minielectra.finetuning.finetuning_config import FinetuningConfig
+from minielectra.finetuning.heads import ElectraForSequenceClassification, HeadConfig
+from minielectra.finetuning.objective import Finetuning
+from minielectra.finetuning.sequences import TaskBatch
 from minielectra.nn.layers import Run
+from minielectra.objectives.electra import ElectraPretraining
+from minielectra.ops.reference.losses import cross_entropy_backward, cross_entropy_forward
+from minielectra.optim.schedule import learning_rate
 from minielectra.plots.style import BLUE, ORANGE, figure, legend, percent_format, tidy
-from minielectra.tasks.heads import ElectraForSequenceClassification, HeadConfig
-from minielectra.tasks.objective import Finetuning, FinetuningConfig, TaskBatch
-from minielectra.training.optimizer import learning_rate
+from minielectra.pretraining.pretraining_config import PretrainingConfig
 from minielectra.training.step import Trainee
 
 lesson = begin("20_finetuning")
@@ -243,7 +246,7 @@ lesson.exercise(best_span, check_best_span, "Two loops: over a, and over the b t
 # On real files it is one command: `python -m minielectra finetune sst-2 --model RUN --train … --dev … --control`, and `predict` and `evaluate`
 # with what comes out; the README has what it reaches. Lesson 21 makes all of this fast.
 #
-# The real thing: `minielectra/tasks/heads.py` (the three heads), `tasks/objective.py` (`Finetuning`: losses, `rate_factor`),
+# The real thing: `minielectra/finetuning/heads.py` (the three heads), `tasks/objective.py` (`Finetuning`: losses, `rate_factor`),
 # `tasks/finetuning.py` (`finetune`, with an evaluation to choose the best moment), `tasks/tagging.py`, `classification.py`, `answering.py`.
 
 # %%

@@ -23,9 +23,9 @@ import numpy as np
 from course import begin
 
 from minielectra.backend import Workspace, set_blas_threads
-from minielectra.fast.blocks import slices
-from minielectra.functional.layernorm import layernorm_backward, layernorm_forward
-from minielectra.functional.softmax import softmax_backward
+from minielectra.ops.fast.blocks import slices
+from minielectra.ops.reference.layernorm import layernorm_backward, layernorm_forward
+from minielectra.ops.reference.softmax import softmax_backward
 from minielectra.plots.style import BLUE, figure, tidy
 
 lesson = begin("21_fast")
@@ -243,8 +243,8 @@ lesson.exercise(
 #
 # A GPU has more of both, arithmetic and memory bandwidth. Lesson 22 moves the code there, and finds a third thing to wait for.
 #
-# The real thing: `minielectra/fast/layernorm.py` and `blocks.py` (their sums are products with a vector of ones: BLAS is faster
-# than `sum`), `minielectra/backend.py`, `Workspace`. What each change brought, and which brought nothing: `docs/speed.md`.
+# The real thing: `minielectra/ops/fast/layernorm.py` and `blocks.py` (their sums are products with a vector of ones: BLAS is faster
+# than `sum`), `minielectra/backend/__init__.py`, `Workspace`. What each change brought, and which brought nothing: `docs/speed.md`.
 
 # %%
 lesson.end()

@@ -23,13 +23,13 @@ import numpy as np
 from course import begin
 
 from minielectra.backend import array_module, load, to_device, to_host
-from minielectra.electra.config import configure
 from minielectra.electra.corruption import mask_batch
 from minielectra.electra.initialization import initialize
-from minielectra.electra.pretraining import ElectraPretraining
 from minielectra.errors import InputError
-from minielectra.functional.layernorm import layernorm_forward
+from minielectra.objectives.electra import ElectraPretraining
+from minielectra.ops.reference.layernorm import layernorm_forward
 from minielectra.plots.style import BLUE, FAINT, VERMILION, figure, tidy
+from minielectra.pretraining.pretraining_config import configure
 from minielectra.training.step import Trainee
 from tests.fake_device import FakeArray, FakeDevice
 
@@ -243,7 +243,7 @@ lesson.exercise(
 # of your own: `python -m minielectra train`, then lesson 20 on a task that you care about. Or make the package better:
 # `docs/LOG.md` says what was tried and what did not work; gradient check, stand-in and stopwatch are what a change is judged by.
 #
-# The real thing: `minielectra/backend.py`, `load`, `array_module`, `to_device`, `to_host`; `tests/test_fake_device.py`.
+# The real thing: `minielectra/backend/__init__.py`, `load`, `array_module`, `to_device`, `to_host`; `tests/test_fake_device.py`.
 
 # %%
 lesson.end()

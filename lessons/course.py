@@ -27,7 +27,7 @@ import numpy as np
 
 from minielectra import lessons
 from minielectra.backend import set_blas_threads
-from minielectra.gradcheck import FLOOR, TOLERANCE, compare
+from minielectra.gradcheck.checker import FLOOR, TOLERANCE, compare
 from minielectra.plots import style
 
 set_blas_threads(1)  # lessons' arrays are small: two threads would mostly wait for each other
@@ -207,7 +207,7 @@ def run(path, arguments):
 
 def execute(cell, path, namespace):
     """Run a code cell -> exit status. What it raises is shown from the lesson's own line on."""
-    from minielectra.training.trainer import Interrupted
+    from minielectra.pretraining.trainer import Interrupted
 
     try:
         exec(compile("\n" * (cell.start - 1) + cell.source, str(path), "exec"), namespace)

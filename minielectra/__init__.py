@@ -2,17 +2,19 @@
 
 __version__ = "0.1.0"
 
-from minielectra.data.wordpiece import WordPieceTokenizer
-from minielectra.electra.config import ElectraConfig, PretrainingConfig
-from minielectra.electra.models import ElectraForMaskedLM, ElectraForPreTraining
+from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
+from minielectra.detect import detect
+from minielectra.electra.electra_config import ElectraConfig
+from minielectra.electra.towers import ElectraForMaskedLM, ElectraForPreTraining
 from minielectra.errors import InputError
-from minielectra.gradcheck import gradient_check
-from minielectra.inference import detect, load_discriminator
-from minielectra.tasks.heads import (
+from minielectra.finetuning.heads import (
     ElectraForQuestionAnswering,
     ElectraForSequenceClassification,
     ElectraForTokenClassification,
 )
+from minielectra.gradcheck.checker import gradient_check
+from minielectra.pretraining.load import load_discriminator
+from minielectra.pretraining.pretraining_config import PretrainingConfig
 
 __all__ = [
     "ElectraConfig",

@@ -2,6 +2,6 @@
 
 import sys
 
-from minielectra.cli import main
+from minielectra.cli.main import main
 
 sys.exit(main())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minielectra.errors import InputError
-from minielectra.files import read_json, write_text
+from minielectra.formats.files import read_json, write_text
 
 FOLDER = Path(__file__).resolve().parent.parent / "lessons"
 HEADER = re.compile(

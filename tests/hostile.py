@@ -7,9 +7,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from minielectra.data.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer
-from minielectra.electra.config import ElectraConfig
-from minielectra.electra.models import ElectraForPreTraining
+from minielectra.data.wordpiece.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
+from minielectra.electra.electra_config import ElectraConfig
+from minielectra.electra.towers import ElectraForPreTraining
 from minielectra.errors import InputError
 
 CONFIG = ElectraConfig(

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from minielectra.electra.config import PretrainingConfig, configure
 from minielectra.electra.corruption import mask_batch
 from minielectra.electra.initialization import initialize
-from minielectra.electra.pretraining import ElectraPretraining
+from minielectra.objectives.electra import ElectraPretraining
+from minielectra.pretraining.pretraining_config import PretrainingConfig, configure
 
 SPECIAL, MASK, VOCAB = (0, 1, 2, 3, 4), 4, 61
 SMALL = {"vocab_size": VOCAB, "embedding_size": 12, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,

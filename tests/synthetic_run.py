@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-from minielectra import detection
 from minielectra.plots import DetectionRecords, statistics
+from minielectra.runs import detection_counts as detection
 
 DETERMINERS = ["the", "a", "this", "his", "their", "every", "some"]
 NOUNS = ["man", "house", "river", "letter", "king", "day", "war", "ship", "child", "friend", "city", "night", "word", "field"]

@@ -129,8 +129,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, corpus):
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device")])
 def test_a_full_disk_is_one_line_and_loses_nothing(run, tmp_path, monkeypatch, capsys, error):
-    from minielectra import cli as command_line
-    from minielectra.training import checkpoint
+    from minielectra.cli import main as command_line
+    from minielectra.runs import checkpoints as checkpoint
 
     def full(*_, **__):
         raise error

@@ -12,15 +12,15 @@ import pytest
 from properties import given, settings, st
 from test_prepare import make_documents, toy_tokenizer
 
-from minielectra.data import dataset as dataset_module
-from minielectra.data import packing
-from minielectra.data.arrays import NpyWriter, open_array
-from minielectra.data.dataset import Dataset
-from minielectra.data.packing import pack
-from minielectra.data.prepare import prepare
-from minielectra.electra.config import configure
+from minielectra.data.dataset import dataset as dataset_module
+from minielectra.data.dataset import packing
+from minielectra.data.dataset.array_files import NpyWriter, open_array
+from minielectra.data.dataset.dataset import Dataset
+from minielectra.data.dataset.packing import pack
+from minielectra.data.dataset.prepare import prepare
 from minielectra.errors import InputError
-from minielectra.training.batches import Batches, held_out_batch, prefetched
+from minielectra.pretraining.batches import Batches, held_out_batch, prefetched
+from minielectra.pretraining.pretraining_config import configure
 
 FIELDS = ("input_ids", "masked_ids", "token_type_ids", "valid", "positions", "weights")
 

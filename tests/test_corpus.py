@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from minielectra.data import default_corpus as default
-from minielectra.data.corpus import find_corpus_files, read_documents, read_lines
-from minielectra.data.prose import is_prose, paragraphs
+from minielectra.data.text import default_corpus as default
+from minielectra.data.text.corpus import find_corpus_files, read_documents, read_lines
+from minielectra.data.text.prose import is_prose, paragraphs
 from minielectra.errors import InputError
 
 

@@ -5,9 +5,9 @@ import pytest
 from small import MASK, SPECIAL, VOCAB, make_batch, small_model
 
 from minielectra.backend import RandomStream
-from minielectra.electra.config import PretrainingConfig
 from minielectra.electra.corruption import choose_positions, replace_tokens
 from minielectra.nn.layers import Run
+from minielectra.pretraining.pretraining_config import PretrainingConfig
 
 # --- which positions are chosen
 

@@ -7,14 +7,16 @@ import pytest
 from fake_device import FakeDevice
 
 from minielectra import backend
-from minielectra.electra.config import configure
 from minielectra.electra.corruption import mask_batch
 from minielectra.electra.initialization import initialize
-from minielectra.electra.pretraining import ElectraPretraining
-from minielectra.inference import logits_of
-from minielectra.tasks.heads import HeadConfig
-from minielectra.tasks.objective import Finetuning, FinetuningConfig, TaskBatch
-from minielectra.training.evaluation import Evaluator
+from minielectra.finetuning.finetuning_config import FinetuningConfig
+from minielectra.finetuning.heads import HeadConfig
+from minielectra.finetuning.objective import Finetuning
+from minielectra.finetuning.sequences import TaskBatch
+from minielectra.nn.inference import logits_of
+from minielectra.objectives.electra import ElectraPretraining
+from minielectra.pretraining.evaluation import Evaluator
+from minielectra.pretraining.pretraining_config import configure
 from minielectra.training.step import Trainee
 
 SPECIAL, MASK, VOCAB = (0, 1, 2, 3, 4), 4, 53
@@ -24,7 +26,7 @@ SPECIAL, MASK, VOCAB = (0, 1, 2, 3, 4), 4, 53
 def fake():
     device = FakeDevice()
     yield device
-    backend._MODULES.pop(device.ndarray)
+    backend.arrays._MODULES.pop(device.ndarray)
 
 
 def settings(**overrides):

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from minielectra.backend import Workspace, scratch
-from minielectra.fast import attention as fast_attention
-from minielectra.fast import blocks
-from minielectra.fast import gelu as fast_gelu
-from minielectra.fast import layernorm as fast_layernorm
-from minielectra.fast import linear as fast_linear
-from minielectra.fast import losses as fast_losses
-from minielectra.functional import attention, gelu, layernorm, linear, losses
+from minielectra.ops.fast import attention as fast_attention
+from minielectra.ops.fast import blocks
+from minielectra.ops.fast import gelu as fast_gelu
+from minielectra.ops.fast import layernorm as fast_layernorm
+from minielectra.ops.fast import linear as fast_linear
+from minielectra.ops.fast import losses as fast_losses
+from minielectra.ops.reference import attention, gelu, layernorm, linear, losses
 
 
 def linear_case(module, random, n, ws):

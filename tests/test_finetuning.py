@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from conftest import cli, train
 
-from minielectra.data.wordpiece import WordPieceTokenizer
+from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
 from minielectra.errors import InputError
-from minielectra.inference import logits_of
-from minielectra.tasks import launch as tasks
-from minielectra.tasks.answering import Answering, _best_window, _windows
-from minielectra.tasks.backbone import make_model, read_backbone
-from minielectra.tasks.encoding import epoch_batches, make_batch, truncated_pair
-from minielectra.tasks.finetuning import predict
-from minielectra.tasks.launch import Finetuned, launch
-from minielectra.tasks.objective import FinetuningConfig
-from minielectra.tasks.squad import Question
-from minielectra.training.optimizer import learning_rate
+from minielectra.finetuning import experiment as tasks
+from minielectra.finetuning.backbone import make_model, read_backbone
+from minielectra.finetuning.experiment import Finetuned, launch
+from minielectra.finetuning.finetuning_config import FinetuningConfig
+from minielectra.finetuning.loop import predict
+from minielectra.finetuning.readers.squad_json import Question
+from minielectra.finetuning.sequences import epoch_batches, make_batch, truncated_pair
+from minielectra.finetuning.tasks.answering import Answering, _best_window, _windows
+from minielectra.nn.inference import logits_of
+from minielectra.optim.schedule import learning_rate
 from minielectra.training.step import Trainee
 
 # The run's vocabulary comes from a small grammar: these words are in it, digits are not.

@@ -8,8 +8,8 @@ from minielectra import backend
 from minielectra.backend import RandomStream, to_device, to_host
 from minielectra.electra.corruption import sample_categorical
 from minielectra.errors import InputError
-from minielectra.functional.gelu import gelu_forward
 from minielectra.nn.layers import Run
+from minielectra.ops.reference.gelu import gelu_forward
 
 pytestmark = pytest.mark.gpu
 

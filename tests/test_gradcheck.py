@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from minielectra import gradcheck_suite
 from minielectra.backend import scatter_add
-from minielectra.functional.attention import attention_backward, attention_forward
-from minielectra.functional.embedding import embedding_forward
-from minielectra.functional.gelu import gelu_backward, gelu_forward
-from minielectra.functional.layernorm import layernorm_backward, layernorm_forward
-from minielectra.functional.linear import linear_backward, linear_forward
-from minielectra.functional.losses import cross_entropy_backward, cross_entropy_forward
-from minielectra.functional.softmax import softmax_backward, softmax_forward
-from minielectra.gradcheck import Row, check_pair, compare, format_table, gradient_check
-from minielectra.gradcheck_suite import check_all
+from minielectra.gradcheck import suite as gradcheck_suite
+from minielectra.gradcheck.checker import Row, check_pair, compare, format_table, gradient_check
+from minielectra.gradcheck.suite import check_all
+from minielectra.ops.reference.attention import attention_backward, attention_forward
+from minielectra.ops.reference.embedding import embedding_forward
+from minielectra.ops.reference.gelu import gelu_backward, gelu_forward
+from minielectra.ops.reference.layernorm import layernorm_backward, layernorm_forward
+from minielectra.ops.reference.linear import linear_backward, linear_forward
+from minielectra.ops.reference.losses import cross_entropy_backward, cross_entropy_forward
+from minielectra.ops.reference.softmax import softmax_backward, softmax_forward
 
 
 @pytest.fixture
@@ -281,7 +281,7 @@ def test_mutant_tied_embedding_without_the_output_layer(monkeypatch, random):
     def untied(self, dy, cache, run):
         return linear_backward(dy, cache, np.zeros_like(self.weight.grad), self.bias.grad)
 
-    monkeypatch.setattr("minielectra.electra.models.TiedLinear.backward", untied)
+    monkeypatch.setattr("minielectra.electra.towers.TiedLinear.backward", untied)
     assert flagged_rows(gradcheck_suite._objectives, random) == {"electra.embeddings.word_embeddings.weight"}
 
 
@@ -300,7 +300,7 @@ def test_mutant_residual_branch_lost(monkeypatch, random):
 
 
 def test_mutant_loss_weight_forgotten(monkeypatch, random):
-    from minielectra.electra import pretraining
+    from minielectra.objectives import electra as pretraining
 
     backward = pretraining.binary_cross_entropy_backward
     monkeypatch.setattr(pretraining, "binary_cross_entropy_backward", lambda cache, dloss: backward(cache, 1.0))

@@ -8,7 +8,7 @@ import pytest
 from hostile import filled, refusal
 from test_bad_input import complaint
 
-from minielectra.data.wordpiece import WordPieceTokenizer
+from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
 from minielectra.errors import InputError
 from minielectra.nn.parameters import Parameters
 
@@ -84,7 +84,7 @@ def test_a_vocabulary_larger_than_the_model(directory):
 
 
 def test_saving_is_all_or_nothing(directory, monkeypatch):
-    from minielectra.electra import huggingface
+    from minielectra.formats import huggingface
 
     before = (directory / "model.safetensors").read_bytes()
 

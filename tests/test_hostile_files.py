@@ -12,7 +12,7 @@ import pytest
 from hostile import HEAD, WORDS, filled, read_arrays, refusal, write_arrays
 from properties import given, settings, st
 
-from minielectra.electra.models import ElectraForMaskedLM, ElectraForPreTraining
+from minielectra.electra.towers import ElectraForMaskedLM, ElectraForPreTraining
 from minielectra.errors import InputError
 
 # The safetensors file.

@@ -7,11 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from minielectra import cli
-from minielectra.data.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer
-from minielectra.electra.config import ElectraConfig
-from minielectra.electra.models import ElectraForMaskedLM, ElectraForPreTraining
-from minielectra.inference import detect, detect_many, windows
+from minielectra.cli import main as cli
+from minielectra.data.windows import windows
+from minielectra.data.wordpiece.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
+from minielectra.detect import detect, detect_many
+from minielectra.electra.electra_config import ElectraConfig
+from minielectra.electra.towers import ElectraForMaskedLM, ElectraForPreTraining
 from minielectra.nn import inference
 
 CONFIG = ElectraConfig(

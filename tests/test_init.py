@@ -8,7 +8,7 @@ import pytest
 from conftest import cli, train
 from test_bad_input import complaint
 
-from minielectra.inference import export, load_pretraining
+from minielectra.pretraining.load import export, load_pretraining
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from small import VOCAB, make_batch, small_model
 
-from minielectra.electra.config import ElectraConfig, configure, parse_field
 from minielectra.electra.corruption import Batch
+from minielectra.electra.electra_config import ElectraConfig
 from minielectra.electra.initialization import initialize, truncated_normal
-from minielectra.electra.models import Electra, ElectraForMaskedLM, ElectraForPreTraining
-from minielectra.electra.pretraining import ElectraPretraining
+from minielectra.electra.towers import Electra, ElectraForMaskedLM, ElectraForPreTraining
 from minielectra.errors import InputError
-from minielectra.fast.attention import attention_forward
 from minielectra.nn.layers import Run
+from minielectra.objectives.electra import ElectraPretraining
+from minielectra.ops.fast.attention import attention_forward
+from minielectra.pretraining.pretraining_config import configure, parse_field
 
 # --- sizes
 

@@ -8,14 +8,14 @@ from properties import given, settings, st
 
 from minielectra.backend import RandomStream, keep_probability, scatter_add
 from minielectra.electra.corruption import sample_categorical
-from minielectra.fast import attention as fast_attention
-from minielectra.fast import gelu as fast_gelu
-from minielectra.fast import losses as fast_losses
-from minielectra.functional import attention, gelu, losses
-from minielectra.functional.attention import attention_mask
-from minielectra.functional.dropout import dropout_forward
-from minielectra.functional.losses import binary_cross_entropy_backward, binary_cross_entropy_forward, sigmoid
-from minielectra.functional.softmax import softmax_forward
+from minielectra.ops.fast import attention as fast_attention
+from minielectra.ops.fast import gelu as fast_gelu
+from minielectra.ops.fast import losses as fast_losses
+from minielectra.ops.reference import attention, gelu, losses
+from minielectra.ops.reference.attention import attention_mask
+from minielectra.ops.reference.dropout import dropout_forward
+from minielectra.ops.reference.losses import binary_cross_entropy_backward, binary_cross_entropy_forward, sigmoid
+from minielectra.ops.reference.softmax import softmax_forward
 
 # --- gelu
 

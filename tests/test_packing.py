@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from properties import given, settings, st
 
-from minielectra.data import packing
-from minielectra.data.packing import MINIMUM_TOKENS, make_batch, pack, shuffled_index
+from minielectra.data.dataset import packing
+from minielectra.data.dataset.packing import MINIMUM_TOKENS, make_batch, pack, shuffled_index
 from minielectra.errors import InputError
 
 SPECIAL = (0, 1, 2, 3, 4)

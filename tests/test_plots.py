@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from synthetic_run import VOCAB, sentences, synthetic_arrays, write_run
 
-from minielectra import detection
 from minielectra.errors import InputError
 from minielectra.plots import DetectionRecords, draw_all, film_strip_sentence, statistics, style, words
-from minielectra.plots.records import load_metrics
+from minielectra.runs import detection_counts as detection
+from minielectra.runs.metrics_log import load_metrics
 
 PLOTS = ["learning", "tokens", "groups", "acquisition_heatmap", "acquisition_frequency", "confusions", "film_strip"]
 PLOTS += ["calibration"]
@@ -321,7 +321,7 @@ def test_plots_need_no_display_and_no_model():
 
     import minielectra.plots
 
-    allowed = ("minielectra.plots", "minielectra.errors", "minielectra.detection", "minielectra.files")
+    allowed = ("minielectra.plots", "minielectra.errors", "minielectra.runs.detection_counts", "minielectra.formats.files")
     for path in Path(minielectra.plots.__file__).parent.glob("*.py"):
         imports = [line.split()[1] for line in path.read_text().splitlines() if line.startswith(("from ", "import "))]
         assert all(name.startswith(allowed) for name in imports if name.startswith("minielectra")), path

@@ -7,11 +7,11 @@ import shutil
 import numpy as np
 import pytest
 
-from minielectra.data import prepare as prepare_module
-from minielectra.data.dataset import Dataset
-from minielectra.data.prepare import prepare
-from minielectra.data.sentences import split_sentences
-from minielectra.data.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer
+from minielectra.data.dataset import prepare as prepare_module
+from minielectra.data.dataset.dataset import Dataset
+from minielectra.data.dataset.prepare import prepare
+from minielectra.data.text.sentences import split_sentences
+from minielectra.data.wordpiece.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
 from minielectra.errors import InputError
 
 WORDS = "the cat sat on a mat and saw how dogs ran up hill to see sun go down over old town".split()  # noqa: SIM905

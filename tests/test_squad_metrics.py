@@ -9,8 +9,8 @@ import pytest
 from properties import given, settings, st
 
 from minielectra.errors import InputError
-from minielectra.tasks.squad import Question, has_impossible, read_questions
-from minielectra.tasks.squad_metrics import best_threshold, exact_match, normalise, squad_scores, token_f1
+from minielectra.finetuning.metrics.squad_scores import best_threshold, exact_match, normalise, squad_scores, token_f1
+from minielectra.finetuning.readers.squad_json import Question, has_impossible, read_questions
 
 DATA = Path(os.environ.get("MINIELECTRA_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 

@@ -10,9 +10,11 @@ from small import VOCAB, make_batch, small_model
 
 from minielectra.errors import InputError
 from minielectra.nn.layers import Run
-from minielectra.training.optimizer import Adam, clip_scale, decays, learning_rate
+from minielectra.optim.adam import Adam, decays
+from minielectra.optim.clipping import clip_scale
+from minielectra.optim.schedule import learning_rate
 from minielectra.training.step import Trainee, slices
-from minielectra.training.workers import processes_available
+from minielectra.training.teams import processes_available
 
 # --- shards and workers
 

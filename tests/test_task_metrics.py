@@ -5,8 +5,8 @@ import math
 import pytest
 from properties import given, settings, st
 
-from minielectra.tasks.metrics import accuracy, binary_f1, matthews, pearson, spearman
-from minielectra.tasks.spans import span_scores, spans, uses_spans
+from minielectra.finetuning.metrics.scores import accuracy, binary_f1, matthews, pearson, spearman
+from minielectra.finetuning.metrics.spans import span_scores, spans, uses_spans
 
 # the references warn where a score is undefined; the value is what is compared
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:An input array:RuntimeWarning")

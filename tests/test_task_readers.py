@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from minielectra.errors import InputError
-from minielectra.tasks.columns import Sentence, read_lines, read_sentences
-from minielectra.tasks.spans import uses_spans
-from minielectra.tasks.tables import Example, TableFormat, detect_format, numeric_labels, read_examples
+from minielectra.finetuning.metrics.spans import uses_spans
+from minielectra.finetuning.readers.conll import Sentence, read_sentences
+from minielectra.finetuning.readers.lines import read_lines
+from minielectra.finetuning.readers.tables import Example, TableFormat, detect_format, numeric_labels, read_examples
 
 DATA = Path(os.environ.get("MINIELECTRA_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from properties import given, settings, st
 
-from minielectra.data.corpus import read_lines
-from minielectra.data.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer
-from minielectra.data.wordpiece_training import train_vocabulary
+from minielectra.data.text.corpus import read_lines
+from minielectra.data.wordpiece.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
+from minielectra.data.wordpiece.vocabulary_training import train_vocabulary
 from minielectra.errors import InputError
 
 DATA = Path(os.environ.get("MINIELECTRA_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
@@ -129,7 +129,7 @@ def test_batches_and_the_full_cache(monkeypatch):
     toy = WordPieceTokenizer(TOY)
     lines = ["a b a", "", "unaffable b!", "a" * 200]
     expected = [toy.encode(line) for line in lines]
-    monkeypatch.setattr("minielectra.data.wordpiece._CACHE_LIMIT", 2)
+    monkeypatch.setattr("minielectra.data.wordpiece.tokenizer._CACHE_LIMIT", 2)
     ids, lengths = WordPieceTokenizer(TOY).encode_lines(lines)
     assert ids.dtype == np.int32 and lengths.dtype == np.int64
     assert ids.tolist() == [i for line in expected for i in line] and lengths.tolist() == list(map(len, expected))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minielectra.functional.softmax import softmax_forward
+from minielectra.ops.reference.softmax import softmax_forward
 
 
 def row_loss(logits, target):

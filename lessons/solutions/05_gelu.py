@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minielectra.functional.gelu import gelu_backward, gelu_forward
+from minielectra.ops.reference.gelu import gelu_backward, gelu_forward
 
 
 def gelu_tanh_slope(x):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minielectra.functional.embedding import embedding_backward
+from minielectra.ops.reference.embedding import embedding_backward
 
 
 def mean_of_words_backward(dy, ids, table):

@@ -1,6 +1,6 @@
 """Solutions to lesson 9."""
 
-from minielectra.functional.attention import attention_backward, attention_forward
+from minielectra.ops.reference.attention import attention_backward, attention_forward
 
 
 def row_sums(do, o):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minielectra.functional.losses import sigmoid
+from minielectra.ops.reference.losses import sigmoid
 
 
 def weighted_loss(x, y, a):

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from minielectra.functional.losses import binary_cross_entropy_backward, binary_cross_entropy_forward
 from minielectra.nn.layers import Run
+from minielectra.ops.reference.losses import binary_cross_entropy_backward, binary_cross_entropy_forward
 
 
 def chosen_only(logits, labels, positions, used):

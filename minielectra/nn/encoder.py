@@ -7,9 +7,9 @@ B sequences of T tokens (N = B·T rows), H hidden features, A heads of D = H/A f
 """
 
 from minielectra.backend import allocator, keep_probability, scratch
-from minielectra.fast.attention import attention_backward, attention_forward
-from minielectra.functional.attention import attention_mask
 from minielectra.nn.layers import Dropout, Gelu, LayerNorm, Linear
+from minielectra.ops.fast.attention import attention_backward, attention_forward
+from minielectra.ops.reference.attention import attention_mask
 
 
 def encoder_shapes(prefix, layers, hidden, intermediate, embedding):

@@ -4,12 +4,11 @@ One large matrix product is best cut by BLAS, many small ones by us: a few token
 length and cut into pieces of about `PIECE` tokens, which go to threads with BLAS limited to one each.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from minielectra.backend import Workspace, array_module, blas_threads
+from minielectra.backend import Workspace, array_module, blas_threads, to_host, usable_cores
 from minielectra.nn.layers import Run
 
 PIECE = 4096  # tokens: large enough that threads seldom wait for each other, small enough for moderate memory
@@ -17,11 +16,6 @@ FEW = 256  # tokens that are not worth cutting
 KEPT = 1 << 28  # bytes: a larger workspace is given back to the system
 
 _spare = []  # workspaces of earlier calls: memory that need not be asked of the system again
-
-
-def usable_cores():
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def forward_only(function, results, ids, valid, segments, skip_padding=False):
@@ -70,3 +64,29 @@ def _cut(lengths, cores):
     ends = np.cumsum(lengths[order])
     edges = np.searchsorted(ends, ends[-1] * np.arange(1, count) / count) + 1
     return [rows for rows in np.split(order, edges) if len(rows)]
+
+
+BATCH_TOKENS = 8192  # in one call of the model, padding included
+
+
+def logits_of(model, rows, pad_id, segments=None):
+    """What a model says of many sequences: lists of ids (and of segments, where given) -> a list of logits, on the host.
+
+    Sequences of like length share a batch: little padding. A model that gives one result a sequence gets one a sequence here, one
+    that gives a result a token gets an array [len(ids), …].
+    """
+    order = sorted(range(len(rows)), key=lambda n: -len(rows[n]))
+    results = [None] * len(rows)
+    while order:
+        longest = len(rows[order[0]])
+        count = max(1, BATCH_TOKENS // longest)
+        batch, order = order[:count], order[count:]
+        ids, types = np.full((len(batch), longest), pad_id, np.int32), np.zeros((len(batch), longest), np.int32)
+        lengths = np.array([len(rows[n]) for n in batch])
+        for i, n in enumerate(batch):
+            ids[i, : lengths[i]] = rows[n]
+            types[i, : lengths[i]] = segments[n] if segments else 0
+        logits = to_host(model(ids, np.arange(longest) < lengths[:, None], types, skip_padding=True))
+        for i, n in enumerate(batch):
+            results[n] = logits[i, : lengths[i]] if model.per_token else logits[i]
+    return results

@@ -8,11 +8,11 @@ a forward pass may overwrite its x (not Linear, whose cache it is), a backward p
 from dataclasses import dataclass
 
 from minielectra.backend import RandomStream, Workspace, allocator, keep_probability
-from minielectra.fast import gelu
-from minielectra.fast.layernorm import layernorm_backward, layernorm_forward
-from minielectra.fast.linear import linear_backward, linear_forward
-from minielectra.functional.dropout import dropout_backward, dropout_forward
-from minielectra.functional.embedding import embeddings_backward, embeddings_forward
+from minielectra.ops.fast import gelu
+from minielectra.ops.fast.layernorm import layernorm_backward, layernorm_forward
+from minielectra.ops.fast.linear import linear_backward, linear_forward
+from minielectra.ops.reference.dropout import dropout_backward, dropout_forward
+from minielectra.ops.reference.embedding import embeddings_backward, embeddings_forward
 
 ACTIVATIONS = {"gelu": gelu.gelu_forward, "gelu_new": gelu.gelu_tanh_forward, "gelu_pytorch_tanh": gelu.gelu_tanh_forward}
 

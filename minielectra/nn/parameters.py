@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minielectra.backend import to_host
-from minielectra.weights import shown
+from minielectra.errors import shown
 
 
 class Parameter(NamedTuple):

@@ -16,6 +16,6 @@
 
 from minielectra.plots.draw import draw_all
 from minielectra.plots.film_strip import film_strip_sentence
-from minielectra.plots.records import DetectionRecords
+from minielectra.runs.detection_records import DetectionRecords
 
 __all__ = ["DetectionRecords", "draw_all", "film_strip_sentence"]

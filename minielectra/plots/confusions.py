@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from minielectra.detection import THRESHOLD
 from minielectra.plots import style
 from minielectra.plots.statistics import ratio, wilson
+from minielectra.runs.detection_counts import THRESHOLD
 
 
 def confusions(records, last=5, n_pairs=22):

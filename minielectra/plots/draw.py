@@ -10,9 +10,11 @@ from minielectra.plots.confusions import confusions
 from minielectra.plots.film_strip import film_strip
 from minielectra.plots.groups import groups
 from minielectra.plots.learning import has_discriminator, learning
-from minielectra.plots.records import DetectionRecords, load_metrics, load_settings
 from minielectra.plots.statistics import token_auc
 from minielectra.plots.tokens import tokens as draw_tokens
+from minielectra.runs.detection_records import DetectionRecords
+from minielectra.runs.metrics_log import load_metrics
+from minielectra.runs.run_folder import load_settings
 
 
 def draw_all(run_dir, out_dir=None, tokens=None):

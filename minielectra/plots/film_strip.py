@@ -5,10 +5,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
-from minielectra.detection import THRESHOLD
 from minielectra.errors import InputError
 from minielectra.plots import style
 from minielectra.plots.statistics import ratio
+from minielectra.runs.detection_counts import THRESHOLD
 
 ROWS, COLUMNS = 9, 14
 

@@ -4,10 +4,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from minielectra.detection import THRESHOLD, grouped_auc
 from minielectra.plots import style
 from minielectra.plots.statistics import auc_interval, ratio, smooth, wilson, window
 from minielectra.plots.words import CLASSES, class_ids, frequency_bands, is_continuation
+from minielectra.runs.detection_counts import THRESHOLD, grouped_auc
 
 
 def groups(records):

@@ -5,7 +5,7 @@ Dimensions: E evaluations, G groups (of tokens, positions …), V vocabulary ent
 
 import numpy as np
 
-from minielectra.detection import grouped_auc
+from minielectra.runs.detection_counts import grouped_auc
 
 Z = 1.959964  # two-sided 95 % of the normal distribution
 ACQUIRED = 0.6  # a token counts as acquired once its detection AUC stays above this

@@ -4,7 +4,7 @@ import unicodedata
 
 import numpy as np
 
-from minielectra.plots.records import DetectionRecords
+from minielectra.runs.detection_records import DetectionRecords
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CLASSES = ("closed class", "open class", "punctuation", "digits")

@@ -12,11 +12,12 @@ import numpy as np
 
 from minielectra.backend import RandomStream, Workspace, array_module, set_blas_threads
 from minielectra.errors import InputError
-from minielectra.fast.blocks import slices
 from minielectra.nn.layers import Run
 from minielectra.nn.parameters import Parameters
-from minielectra.training.optimizer import Adam, clip_scale
-from minielectra.training.workers import Processes, Threads, processes_available
+from minielectra.ops.fast.blocks import slices
+from minielectra.optim.adam import Adam
+from minielectra.optim.clipping import clip_scale
+from minielectra.training.teams import Processes, Threads, processes_available
 
 STREAM_SHARD = 5  # purposes of random streams: every key is (seed, purpose, step, …)
 

@@ -14,9 +14,9 @@ from scipy import stats
 
 from minielectra.backend import RandomStream
 from minielectra.electra import corruption
-from minielectra.electra.config import PretrainingConfig
 from minielectra.electra.corruption import Batch
 from minielectra.nn.layers import Run
+from minielectra.pretraining.pretraining_config import PretrainingConfig
 
 from . import checks, twins
 

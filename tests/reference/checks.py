@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from minielectra.backend import RandomStream, to_device, to_host
-from minielectra.electra import models
-from minielectra.electra.config import ElectraConfig, PretrainingConfig
+from minielectra.electra import towers as models
 from minielectra.electra.corruption import Batch
-from minielectra.electra.pretraining import ElectraPretraining
-from minielectra.gradcheck import compare
+from minielectra.electra.electra_config import ElectraConfig
+from minielectra.gradcheck.checker import compare
 from minielectra.nn.layers import Run
-from minielectra.training import optimizer
+from minielectra.objectives.electra import ElectraPretraining
+from minielectra.optim import adam as optimizer
+from minielectra.pretraining.pretraining_config import PretrainingConfig
 from minielectra.training.step import STREAM_SHARD, Trainee, slices
 
 from . import twins

@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 
-from minielectra.electra import models
-from minielectra.fast import gelu as fast_gelu
-from minielectra.functional import embedding, gelu
-from minielectra.functional.layernorm import layernorm_backward
+from minielectra.electra import towers as models
 from minielectra.nn import encoder, layers
 from minielectra.nn.encoder import Block, Residual, SelfAttention
 from minielectra.nn.layers import Embeddings
+from minielectra.ops.fast import gelu as fast_gelu
+from minielectra.ops.reference import embedding, gelu
+from minielectra.ops.reference.layernorm import layernorm_backward
 
 from .mutation import Mutants
 

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from minielectra.electra import models, pretraining
+from minielectra.electra import towers as models
 from minielectra.nn import layers
 from minielectra.nn.parameters import Parameter
-from minielectra.training import optimizer
+from minielectra.objectives import electra as pretraining
+from minielectra.optim import adam as optimizer
+from minielectra.optim.adam import Adam
 from minielectra.training import step as training_step
-from minielectra.training.optimizer import Adam
 from minielectra.training.step import Worker
 
 from . import chances, checks

@@ -13,10 +13,11 @@ import pytest
 import torch
 import transformers
 
-from minielectra import backend, gradcheck
-from minielectra.data.wordpiece import WordPieceTokenizer
-from minielectra.electra.config import PRESETS
+from minielectra import backend
+from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
 from minielectra.errors import InputError
+from minielectra.gradcheck import checker as gradcheck
+from minielectra.pretraining.pretraining_config import PRESETS
 
 from . import checks, round_trips
 from .mutation import CHECKS
@@ -230,7 +231,7 @@ One gradient is zero by algebra, that of the key biases (they add one number to 
 It is compared with the size of the query bias's gradient of the same layer.
 
 Finite differences involve no PyTorch: the gradient against central differences of our own forward pass
-([gradcheck.py](../minielectra/gradcheck.py), tolerance {figure(gradcheck.TOLERANCE)}). They find a wrong derivative, but not a wrong
+([gradcheck.py](../minielectra/gradcheck/checker.py), tolerance {figure(gradcheck.TOLERANCE)}). They find a wrong derivative, but not a wrong
 model; PyTorch finds both. {sentence}
 
 ## The joint model, tensor by tensor

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 import transformers
 
-from minielectra.data.corpus import read_lines
-from minielectra.data.wordpiece import WordPieceTokenizer
-from minielectra.electra import models
-from minielectra.electra.config import configure
+from minielectra.data.text.corpus import read_lines
+from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
+from minielectra.electra import towers as models
+from minielectra.pretraining.pretraining_config import configure
 
 from . import checks, twins
 

@@ -6,9 +6,11 @@ import pytest
 import torch
 import transformers
 
+from minielectra.finetuning.finetuning_config import FinetuningConfig
+from minielectra.finetuning.heads import HeadConfig
+from minielectra.finetuning.objective import HEADS, Finetuning
+from minielectra.finetuning.sequences import TaskBatch
 from minielectra.nn.layers import Run
-from minielectra.tasks.heads import HeadConfig
-from minielectra.tasks.objective import HEADS, Finetuning, FinetuningConfig, TaskBatch
 from minielectra.training.step import Trainee
 
 from . import twins

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minielectra import gradcheck
+from minielectra.gradcheck import checker as gradcheck
 
 from . import mutants_of_layers, mutants_of_training
 from .checks import difference_errors, worst

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import transformers
 
-from minielectra.data.wordpiece import WordPieceTokenizer
-from minielectra.electra import models
+from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
+from minielectra.electra import towers as models
 
 from .checks import CONFIG, joint_model, make_tokens
 from .round_trips import (

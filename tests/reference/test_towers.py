@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from minielectra.backend import Workspace
-from minielectra.electra.config import PRESETS, configure
-from minielectra.electra.pretraining import generator_config
+from minielectra.objectives.electra import generator_config
+from minielectra.pretraining.pretraining_config import PRESETS, configure
 
 from .checks import CONFIG, TOLERANCE, tower_errors, worst
 

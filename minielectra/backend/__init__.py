@@ -1,0 +1,24 @@
+"""The one room that knows NumPy from CuPy: arrays, random streams, workspaces, BLAS threads."""
+
+from minielectra.backend.arrays import array_module, erf, load, register_array_type, scatter_add, to_device, to_host
+from minielectra.backend.blas import blas_threads, set_blas_threads, usable_cores
+from minielectra.backend.random import RandomStream, keep_probability
+from minielectra.backend.workspace import Workspace, allocator, scratch
+
+__all__ = [
+    "RandomStream",
+    "Workspace",
+    "allocator",
+    "array_module",
+    "blas_threads",
+    "erf",
+    "keep_probability",
+    "load",
+    "register_array_type",
+    "scratch",
+    "scatter_add",
+    "set_blas_threads",
+    "to_device",
+    "to_host",
+    "usable_cores",
+]
