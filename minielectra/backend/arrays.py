@@ -1,7 +1,7 @@
-"""The array library in use, moving data between host and device, and the few calls in which NumPy and CuPy differ.
+"""The array library in use, the border between host and device, and the few calls in which NumPy and CuPy
+differ.
 
-CuPy is imported in this room only, and only when a GPU is asked for. All other code takes the arrays it is given and asks
-`array_module(x)` for the library they belong to, usually under the name `xp`.
+CuPy is imported here only, and only when a GPU is asked for.
 """
 
 import math
@@ -21,22 +21,25 @@ def register_array_type(array_type, module):
 def array_module(x):
     """The library (`numpy`, `cupy`, …) whose functions take the array `x`.
 
-    Raises: TypeError for anything that is not an array, with a hint, because lists and scalars would silently stay on the host.
+    Raises TypeError for anything that is not an array, with a hint: lists and scalars would silently stay on
+    the host.
     """
     module = _MODULES.get(type(x))
     if module is None:
         for array_type, module in _MODULES.items():
             if isinstance(x, array_type):  # np.memmap and other subclasses
                 return module
-        raise TypeError(f"expected a NumPy or CuPy array, got {type(x).__name__}; convert it with xp.asarray first")
+        raise TypeError(
+            f"expected a NumPy or CuPy array, got {type(x).__name__}; convert it with xp.asarray first"
+        )
     return module
 
 
 def load(device="cpu"):
-    """The array module for `device`, "cpu" (NumPy) or "gpu" (CuPy).
+    """The array module for `device`: NumPy for "cpu", CuPy for "gpu".
 
-    Raises: InputError, in one line, when the GPU is asked for and cannot be used. A library may be missing on a machine that
-    has a GPU, so one kernel and one matrix product are really run.
+    Raises InputError if the GPU is asked for and cannot be used. A machine can have a GPU and still lack one
+    of CUDA's libraries, so this really runs a kernel and a matrix product.
     """
     if device == "cpu":
         return np
@@ -46,7 +49,8 @@ def load(device="cpu"):
         import cupy
     except ImportError:
         raise InputError(
-            "--device gpu needs CuPy, which is not installed: pip install 'minielectra[cuda12]' (or cuda13), or use --device cpu"
+            "--device gpu needs CuPy, which is not installed: pip install 'minielectra[cuda12]' (or cuda13), "
+            "or use --device cpu"
         ) from None
     try:
         x = cupy.arange(6, dtype=cupy.float32).reshape(2, 3)
@@ -70,10 +74,11 @@ def to_device(x, xp):
 
 
 def scatter_add(table, index, rows):
-    """`table[index[n]] += rows[n]` with repeated indices added up, in place.
+    """`table[index[n]] += rows[n]`, in place; rows with the same index add up.
 
-    table [V, E], index [N] int, rows [N, E]. On NumPy rows are sorted by index and summed by run, which fixes the order of the
-    additions and takes half the time of `np.add.at`. On CuPy the additions are atomic: their order, and the last bits, vary.
+    table [V, E], index [N] int, rows [N, E]. On NumPy, rows are sorted by index and summed run by run, which
+    fixes the order of the additions and takes half the time of `np.add.at`. On CuPy the additions are atomic,
+    so their order, and with it the last bits, vary.
     """
     xp = array_module(table)
     if xp is np:
@@ -86,7 +91,10 @@ def scatter_add(table, index, rows):
 
 
 def erf(x, out=None):
-    """The error function of x [...], written to `out` where given: CuPy's own, or `math.erf` element by element (exact, slow)."""
+    """The error function of x [...], written to `out` if given.
+
+    CuPy has its own. NumPy has none, so `math.erf` is applied element by element: exact and slow.
+    """
     xp = array_module(x)
     out = xp.empty_like(x) if out is None else out
     if hasattr(xp, "cuda"):

@@ -9,18 +9,27 @@ from contextlib import contextmanager
 
 @functools.cache
 def _blas_function(verb):
-    """NumPy's own BLAS's function that sets or gets ("set", "get") its number of threads, or None (found in the loaded library)."""
+    """The function of NumPy's own BLAS that sets or gets (`verb`) its number of threads; None if there is
+    none.
+
+    It is looked up in the library that NumPy has loaded: environment variables only work before NumPy is
+    imported.
+    """
     try:
         library = ctypes.CDLL(sys.modules["numpy._core._multiarray_umath"].__file__)
     except (KeyError, OSError):
         return None
     names = ("scipy_openblas_{}_num_threads64_", "openblas_{}_num_threads64_", "openblas_{}_num_threads")
-    names = [name.format(verb) for name in names] + [{"set": "MKL_Set_Num_Threads", "get": "MKL_Get_Max_Threads"}[verb]]
+    names = [name.format(verb) for name in names]
+    names.append({"set": "MKL_Set_Num_Threads", "get": "MKL_Get_Max_Threads"}[verb])
     return next((getattr(library, name) for name in names if hasattr(library, name)), None)
 
 
 def set_blas_threads(count):
-    """Let NumPy's matrix products use `count` threads from now on. Returns False where this BLAS cannot be told (no harm done)."""
+    """Let NumPy's matrix products use `count` threads from now on.
+
+    Returns False, harmlessly, if this BLAS has no such call.
+    """
     setter = _blas_function("set")
     if setter is None:
         return False
@@ -30,7 +39,7 @@ def set_blas_threads(count):
 
 @contextmanager
 def blas_threads(count):
-    """Within, NumPy's matrix products use `count` threads; afterwards as many as before."""
+    """Within it, NumPy's matrix products use `count` threads; afterwards as many as before."""
     getter = _blas_function("get")
     before = getter() if getter is not None else None
     set_blas_threads(count)

@@ -1,4 +1,4 @@
-"""Memory that one training step after another works in."""
+"""Memory that is used again and again, so that a training step allocates nothing after the first."""
 
 import math
 from contextlib import contextmanager
@@ -9,14 +9,15 @@ from minielectra.backend.arrays import array_module
 
 
 class Workspace:
-    """Memory that is used again and again: `empty` hands out pieces of one block, one after the other.
+    """Hands out arrays from one block of memory, one after the other.
 
-    A training step asks for the same arrays in the same order every time, so after the first step nothing is allocated. Arrays are
-    handed out uninitialised; they stay valid until `reset` makes all memory free again, or `scratch` what was taken within it.
+    A training step asks for the same arrays in the same order every time, so nothing is allocated after the
+    first step. Arrays are handed out uninitialised. They stay valid until `reset` frees all memory, or
+    `scratch` what was taken within it.
     """
 
     ALIGNMENT = 64  # bytes: a cache line
-    REMEMBERED = 20_000  # arrays whose place is known, some 10 MB of Python objects at most
+    REMEMBERED = 20_000  # arrays whose place is known: at most about 10 MB of Python objects
 
     def __init__(self, xp=np):
         self.xp = xp
@@ -24,7 +25,7 @@ class Workspace:
         self._known = {}
 
     def reset(self):
-        """Make all memory free again. Where one step needed several chunks, they become one."""
+        """Free all memory. If one step needed several chunks, they become one."""
         if len(self._chunks) > 1:
             size = self.nbytes
             self._known, self._chunks = {}, []
@@ -47,7 +48,7 @@ class Workspace:
         return self._chunk, self._offset
 
     def release(self, mark):
-        """Make what was handed out since `mark` free again."""
+        """Free what was handed out since `mark`."""
         self._chunk, self._offset = mark
 
     @property
@@ -56,7 +57,7 @@ class Workspace:
         return sum(chunk.nbytes for chunk in self._chunks)
 
     def _place(self, shape, dtype):
-        """-> an array, and the chunk and offset at which the free memory begins after it."""
+        """-> an array, and the chunk and offset where the free memory after it begins."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         chunk, offset = self._chunk, self._offset
         while chunk < len(self._chunks) and offset + size > self._chunks[chunk].nbytes:
@@ -69,7 +70,10 @@ class Workspace:
 
 @contextmanager
 def scratch(workspace):
-    """Within, what is taken from the workspace is free again at the end; without a workspace (None), nothing happens."""
+    """Within it, arrays taken from the workspace are temporary:
+
+    their memory is free again at the end. None is allowed.
+    """
     mark = workspace.mark() if workspace is not None else None
     yield
     if workspace is not None:
@@ -77,5 +81,8 @@ def scratch(workspace):
 
 
 def allocator(workspace, like):
-    """What an operation asks for memory: the workspace where there is one, else the array module of `like` (it has `empty` too)."""
+    """Where an operation gets memory:
+
+    the workspace if there is one, else the array module of `like`. Both have `empty`.
+    """
     return workspace if workspace is not None else array_module(like)

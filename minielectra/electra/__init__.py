@@ -1,1 +1,4 @@
-"""Floor 4: ELECTRA itself — configuration, the two towers, corruption, the joint objective, initialisation."""
+"""ELECTRA itself:
+
+a tower's configuration, the two towers, corruption of a batch, and where training starts.
+"""

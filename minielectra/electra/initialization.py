@@ -1,32 +1,44 @@
 """Where training starts.
 
-`official` (BERT's and ELECTRA's): every matrix from a normal distribution of deviation `initializer_range` cut off at two
-deviations, biases 0, LayerNorm 1. From there a masked language model first learns word frequencies and nothing else, for tens
-of millions of tokens: until attention has found the neighbouring words, there is nothing else to learn from.
+`official` (BERT's and ELECTRA's): every matrix is drawn from a normal distribution of standard deviation
+`initializer_range`, cut off at two deviations; biases are 0 and LayerNorm's weights 1. From there a masked
+language model first learns word frequencies and nothing else, for tens of millions of tokens: until attention
+has found the neighbouring words, there is nothing else to learn from.
 
-`local_attention` starts with attention that already looks at neighbours, so that a run of minutes learns something:
+`local_attention` starts with attention that already looks at neighbours, so that a run of minutes learns
+something:
 
-- linear weights have deviation 1/√fan-in, word vectors 1/√E: signals keep their size from the first step;
-- the position table starts as sines and cosines, as strong as the word vectors, on the first features;
-- the embedding projection passes these features through to every head's width;
-- in the first layer each head's key projection starts as the identity on these features, and its query projection as the rotation
-  by an offset (−1, +1, −2, +2, …). The product of the two is then largest at that offset: the head looks at that neighbour.
+- Linear weights have deviation 1/√fan-in, and word vectors 1/√E, so that signals keep their size from the
+  first step.
+- The position table starts as sines and cosines, as strong as the word vectors, on the first features.
+- The embedding projection passes these features through.
+- In the first layer, each head's key projection starts as the identity on these features, and its query
+  projection as the rotation by an offset (−1, +1, −2, +2, …). The product of the two is then largest at that
+  offset, so the head looks at that
+  neighbour.
 
-Everything stays trainable and the architecture is ELECTRA's, so checkpoints are interchangeable; only the start differs.
+Everything stays trainable and the architecture is ELECTRA's, so checkpoints are interchangeable. Only the
+start differs.
 """
 
 import numpy as np
 
-FASTEST = 2.5  # radians a position: tells direct neighbours apart
-SHARPNESS = 1.5  # of the query: on 16 features a head gives its neighbour about half of its attention (docs/LOG.md)
-FREQUENCIES = 16  # at most; two features each
+from minielectra.backend import Purpose
+
+FASTEST = 2.5  # radians per position: tells direct neighbours apart
+SHARPNESS = 1.5  # scale of the query: 16 features then give a neighbour half the attention (docs/LOG.md)
+FREQUENCIES = 16  # at most; each takes two features
 
 
-def initialize(model, seed):
-    """Fill `model.parameters` (of an ElectraPretraining) as its `initialization` says. A pure function of the seed."""
-    random = np.random.default_rng([seed, 1])
-    config, local = model.config, model.pretraining.initialization == "local_attention"
-    parameters = model.parameters
+def initialize(objective, seed):
+    """Fill the parameters of a pre-training objective as its setting `initialization` says.
+
+    A pure function of the seed.
+    """
+    random = np.random.default_rng([seed, Purpose.INITIALIZATION])
+    config, seq_length = objective.model_config, objective.config.seq_length
+    local = objective.config.initialization == "local_attention"
+    parameters = objective.parameters
     state = {}
     for name, shape in parameters.shapes.items():
         if name.endswith(".bias"):
@@ -37,17 +49,20 @@ def initialize(model, seed):
             deviation = shape[-1] ** -0.5 if local else config.initializer_range
             state[name] = deviation * truncated_normal(random, shape)
     if local:
-        width = _position_width(model)
-        _positions(state, config, width, model.pretraining.seq_length)
-        for tower in (model.generator, model.discriminator):
-            if tower is not None:
-                _look_at_neighbours(state, tower.prefix, tower.config, width, model.pretraining.seq_length)
+        towers = objective.towers.values()
+        width = _position_width(config, towers)
+        _positions(state, config, width, seq_length)
+        for tower in towers:
+            _look_at_neighbours(state, tower.prefix, tower.config, width, seq_length)
     state["electra.embeddings.word_embeddings.weight"][config.pad_token_id] = 0.0  # as Hugging Face does
     parameters.load_state(state)
 
 
 def truncated_normal(random, shape):
-    """Standard normal numbers [*shape], those beyond two deviations drawn again (as TensorFlow's truncated_normal)."""
+    """Standard normal numbers [*shape];
+
+    those beyond two deviations are drawn again, as by TensorFlow's truncated_normal.
+    """
     x = random.standard_normal(shape)
     while (far := np.abs(x) > 2.0).any():
         x[far] = random.standard_normal(np.count_nonzero(far))
@@ -55,31 +70,40 @@ def truncated_normal(random, shape):
 
 
 def frequencies(count, seq_length):
-    """`count` angular frequencies [count], in radians a position: from FASTEST down to half a period over the sequence."""
+    """`count` angular frequencies [count], in radians per position:
+
+    from FASTEST down to half a period per sequence.
+    """
     return np.geomspace(FASTEST, np.pi / seq_length, count)
 
 
-def _position_width(model):
-    """How many features carry the position: two for each frequency, at most a head's width and half of every other width."""
-    widths = [model.config.embedding_size // 2]
-    for tower in (model.generator, model.discriminator):
-        if tower is not None:
-            widths += [tower.config.hidden_size // tower.config.num_attention_heads, tower.config.hidden_size // 2]
+def _position_width(config, towers):
+    """How many features carry the position:
+
+    two per frequency, at most a head's width and half of every other width.
+    """
+    widths = [config.embedding_size // 2]
+    for tower in towers:
+        widths.append(tower.config.hidden_size // tower.config.num_attention_heads)
+        widths.append(tower.config.hidden_size // 2)
     return 2 * min(FREQUENCIES, min(widths) // 2)
 
 
 def _positions(state, config, width, seq_length):
-    """position[t] = (cos ω t, sin ω t) for each ω, of the word vectors' mean square."""
+    """Set position[t] = (cos ω t, sin ω t) for each ω, with the mean square of the word vectors."""
     angle = np.arange(config.max_position_embeddings)[:, None] * frequencies(width // 2, seq_length)
     waves = np.stack([np.cos(angle), np.sin(angle)], axis=2).reshape(len(angle), width)
     table = state["electra.embeddings.position_embeddings.weight"]
     table[:, width:] = 0.0
     table[:, :width] = waves * np.sqrt(2.0 / config.embedding_size)
-    state["electra.embeddings.word_embeddings.weight"][:, :width] = 0.0  # or a head would see itself in its own word
+    state["electra.embeddings.word_embeddings.weight"][:, :width] = (
+        0.0  # else a head would see itself in its own word
+    )
     state["electra.embeddings.token_type_embeddings.weight"][:, :width] = 0.0
 
 
 def _look_at_neighbours(state, prefix, config, width, seq_length):
+    """Set the projections of a tower's first layer so that each head looks at one neighbour."""
     project = state.get(f"{prefix}electra.embeddings_project.weight")
     if project is not None:
         project[:width] = 0.0
@@ -96,7 +120,9 @@ def _look_at_neighbours(state, prefix, config, width, seq_length):
 
 
 def rotation(offset, width, seq_length):
-    """The matrix [width, width] that turns (cos ω t, sin ω t) into (cos ω (t + offset), sin ω (t + offset)) for every ω."""
+    """The matrix [width, width] that turns (cos ω t, sin ω t) into (cos ω (t + offset), sin ω (t + offset))
+    for every ω.
+    """
     matrix = np.zeros((width, width))
     for i, omega in enumerate(frequencies(width // 2, seq_length)):
         c, s = np.cos(omega * offset), np.sin(omega * offset)

@@ -1,31 +1,41 @@
 """Fine-tuning heads on the encoder, in Hugging Face's shapes and under its names.
 
-B sequences of T tokens, H hidden features, L labels. Each model has `forward(ids, valid, segments, run) -> logits, cache` and
-`backward(dlogits, cache, run)`; calling it gives the logits without dropout. (The original code's classifier is one linear layer;
-Hugging Face's has a dense layer and a GELU before it, and is the one that other tools read.)
+B sequences of T tokens, H hidden features, L labels. Each model has `forward(input_ids, valid, segments,
+context) -> logits, cache` and `backward(dlogits, cache, context)`. Calling it gives the logits without
+dropout.
+
+The original code's classifier is one linear layer. Hugging Face's has a dense layer and a GELU before it, and
+is the one that other tools read, so it is used here.
 """
 
 import dataclasses
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
 
 from minielectra.backend import array_module
 from minielectra.electra.electra_config import ElectraConfig
-from minielectra.electra.towers import Electra
+from minielectra.electra.towers import Electra, EncodedCache
 from minielectra.errors import InputError
-from minielectra.nn.encoder import linear_shapes
-from minielectra.nn.layers import Dropout, Gelu, Linear
+from minielectra.nn.layers import Activation, Dropout, Linear
 
 
 @dataclass(frozen=True)
 class HeadConfig(ElectraConfig):
-    """An `ElectraConfig` and the names of the head's labels, in the order of its logits. One label: a regression."""
+    """An `ElectraConfig` with the names of the head's labels, in the order of its logits.
 
-    labels: tuple = ("LABEL_0", "LABEL_1")  # what Hugging Face assumes where nothing is said
+    One label means a regression.
+    """
+
+    labels: tuple = ("LABEL_0", "LABEL_1")  # what Hugging Face assumes if a file does not say
 
     def __post_init__(self):
         super().__post_init__()
         if not self.labels or not all(isinstance(label, str) for label in self.labels):
-            raise InputError(f"id2label: a head needs at least one label, each a text; got {self.labels!r:.60}")
+            raise InputError(
+                f"id2label: a head needs at least one label, each a text; got {self.labels!r:.60}"
+            )
 
     @property
     def regression(self):
@@ -53,101 +63,123 @@ class HeadConfig(ElectraConfig):
         return super().from_huggingface(fields)
 
 
+class SequenceCache(NamedTuple):
+    encoded: EncodedCache
+    hidden_shape: tuple  # (B·T, H)
+    length: int  # T
+    dropout: tuple | None
+    dense: tuple
+    activation: tuple
+    dropout_2: tuple | None
+    out: tuple
+
+
 class ElectraForSequenceClassification(Electra):
-    """One label, or number, for a sequence: from [CLS], dropout, Linear(H→H), GELU, dropout, Linear(H→L)."""
+    """A label, or a number, per sequence: [CLS], dropout, Linear(H→H), GELU, dropout, Linear(H→L)."""
 
     config_class = HeadConfig
     per_token = False
 
-    @staticmethod
-    def head_shapes(config, prefix):
-        """{name: shape} of the head's parameters."""
-        return {
-            **linear_shapes(f"{prefix}classifier.dense", config.hidden_size, config.hidden_size),
-            **linear_shapes(f"{prefix}classifier.out_proj", config.hidden_size, len(config.labels)),
-        }
-
-    def __init__(self, config, parameters=None, prefix="", **options):
-        super().__init__(config, parameters, prefix, **options)
-        self.dense = Linear(self.parameters, f"{prefix}classifier.dense")
-        self.gelu = Gelu("gelu")  # whatever hidden_act says, as in Hugging Face's
-        self.out = Linear(self.parameters, f"{prefix}classifier.out_proj")
+    def __init__(self, config, parameters=None, prefix="", xp=np, dtype=np.float32):
+        super().__init__(config, parameters, prefix, xp, dtype)
+        hidden = config.hidden_size
+        self.dense = Linear(self.parameters, f"{prefix}classifier.dense", hidden, hidden)
+        self.activation = Activation("gelu")  # as in Hugging Face's, whatever hidden_act is
+        self.out = Linear(self.parameters, f"{prefix}classifier.out_proj", hidden, len(config.labels))
         self.dropout = Dropout(config.hidden_dropout_prob)
 
-    def forward(self, input_ids, valid, token_type_ids, run):
+    def forward(self, input_ids, valid, segments, context):
         """-> logits [B, L], cache"""
-        hidden, encoded = self.encode(input_ids, valid, token_type_ids, run)
+        hidden, encoded = self.encode(input_ids, valid, segments, context)
         length = input_ids.shape[1]
-        x, c1 = self.dropout.forward(hidden[::length].copy(), run)  # rows b·T: each sequence's [CLS]
-        x, c2 = self.dense.forward(x, run)
-        x, c3 = self.gelu.forward(x, run)
-        x, c4 = self.dropout.forward(x, run)
-        logits, c5 = self.out.forward(x, run)
-        return logits, (encoded, hidden.shape, length, c1, c2, c3, c4, c5)
+        first = hidden[::length].copy()  # rows b·T: each sequence's [CLS]
+        x, dropout = self.dropout.forward(first, context)
+        x, dense = self.dense.forward(x, context)
+        x, activation = self.activation.forward(x, context)
+        x, dropout_2 = self.dropout.forward(x, context)
+        logits, out = self.out.forward(x, context)
+        cache = SequenceCache(encoded, hidden.shape, length, dropout, dense, activation, dropout_2, out)
+        return logits, cache
 
-    def backward(self, dlogits, cache, run):
+    def backward(self, dlogits, cache, context):
         """dlogits [B, L]: adds to every gradient."""
-        encoded, shape, length, c1, c2, c3, c4, c5 = cache
-        dx = self.out.backward(dlogits, c5, run)
-        dx = self.dropout.backward(dx, c4, run)
-        dx = self.gelu.backward(dx, c3, run)
-        dx = self.dense.backward(dx, c2, run)
-        dhidden = array_module(dx).zeros(shape, dx.dtype)
-        dhidden[::length] = self.dropout.backward(dx, c1, run)  # x = hidden[::T]
-        self.encode_backward(dhidden, encoded, run)
+        dx = self.out.backward(dlogits, cache.out, context)
+        dx = self.dropout.backward(dx, cache.dropout_2, context)
+        dx = self.activation.backward(dx, cache.activation, context)
+        dx = self.dense.backward(dx, cache.dense, context)
+        dfirst = self.dropout.backward(dx, cache.dropout, context)
+        dhidden = array_module(dx).zeros(cache.hidden_shape, dx.dtype)
+        dhidden[:: cache.length] = dfirst  # first = hidden[::T]
+        self.encode_backward(dhidden, cache.encoded, context)
 
     def __call__(self, input_ids, attention_mask=None, token_type_ids=None, skip_padding=False):
-        """-> logits [B, L]. Arguments [B, T], any integers; no dropout. skip_padding: as for ElectraForMaskedLM."""
+        """-> logits [B, L].
 
-        def forward(ids, *more):  # `infer` wants a row for every token
-            return self.forward(ids, *more)[0][array_module(ids).arange(ids.size) // ids.shape[1]]
+        Arguments [B, T], any integers; no dropout. skip_padding: see ElectraForMaskedLM.
+        """
 
-        labels = (len(self.config.labels),)
-        return self.infer(forward, labels, input_ids, attention_mask, token_type_ids, skip_padding)[:, 0]
+        def forward(ids, valid, segments, context):
+            return self.forward(ids, valid, segments, context)[0]
+
+        features = (len(self.config.labels),)
+        return self.infer(forward, features, input_ids, attention_mask, token_type_ids, skip_padding)
+
+
+class TokensCache(NamedTuple):
+    encoded: EncodedCache
+    dropout: tuple | None
+    out: tuple
 
 
 class _ElectraForTokens(Electra):
     """A linear layer on every token, after dropout: what the two heads below have in common."""
 
     config_class = HeadConfig
-    layer, drops = "", True
 
-    @classmethod
-    def head_shapes(cls, config, prefix):
-        """{name: shape} of the head's parameters."""
-        return linear_shapes(f"{prefix}{cls.layer}", config.hidden_size, len(config.labels))
+    def _add_head(self, name, drop):
+        self.dropout = Dropout(drop)
+        self.out = Linear(self.parameters, name, self.config.hidden_size, len(self.config.labels))
 
-    def __init__(self, config, parameters=None, prefix="", **options):
-        super().__init__(config, parameters, prefix, **options)
-        self.dropout = Dropout(config.hidden_dropout_prob if self.drops else 0.0)
-        self.out = Linear(self.parameters, f"{prefix}{self.layer}")
-
-    def forward(self, input_ids, valid, token_type_ids, run):
+    def forward(self, input_ids, valid, segments, context):
         """-> logits [B·T, L], cache"""
-        hidden, encoded = self.encode(input_ids, valid, token_type_ids, run)
-        x, dropped = self.dropout.forward(hidden, run)
-        logits, out = self.out.forward(x, run)
-        return logits, (encoded, dropped, out)
+        hidden, encoded = self.encode(input_ids, valid, segments, context)
+        x, dropout = self.dropout.forward(hidden, context)
+        logits, out = self.out.forward(x, context)
+        return logits, TokensCache(encoded, dropout, out)
 
-    def backward(self, dlogits, cache, run):
+    def backward(self, dlogits, cache, context):
         """dlogits [B·T, L]: adds to every gradient."""
-        encoded, dropped, out = cache
-        dhidden = self.dropout.backward(self.out.backward(dlogits, out, run), dropped, run)
-        self.encode_backward(dhidden, encoded, run)
+        dx = self.out.backward(dlogits, cache.out, context)
+        dhidden = self.dropout.backward(dx, cache.dropout, context)
+        self.encode_backward(dhidden, cache.encoded, context)
 
     def __call__(self, input_ids, attention_mask=None, token_type_ids=None, skip_padding=False):
-        """-> logits [B, T, L]. Arguments [B, T], any integers; no dropout. skip_padding: as for ElectraForMaskedLM."""
-        labels = (len(self.config.labels),)
-        return self.infer(lambda *x: self.forward(*x)[0], labels, input_ids, attention_mask, token_type_ids, skip_padding)
+        """-> logits [B, T, L].
+
+        Arguments [B, T], any integers; no dropout. skip_padding: see ElectraForMaskedLM.
+        """
+
+        def forward(ids, valid, segments, context):
+            return self.forward(ids, valid, segments, context)[0]
+
+        features = (len(self.config.labels),)
+        return self.infer(forward, features, input_ids, attention_mask, token_type_ids, skip_padding)
 
 
 class ElectraForTokenClassification(_ElectraForTokens):
-    """A label for every token: dropout, Linear(H→L)."""
+    """A label per token: dropout, Linear(H→L)."""
 
-    layer = "classifier"
+    def __init__(self, config, parameters=None, prefix="", xp=np, dtype=np.float32):
+        super().__init__(config, parameters, prefix, xp, dtype)
+        self._add_head(f"{prefix}classifier", config.hidden_dropout_prob)
 
 
 class ElectraForQuestionAnswering(_ElectraForTokens):
-    """For every token how well an answer starts and ends there: Linear(H→2), no dropout. Logits [..., 0] start, [..., 1] end."""
+    """How well an answer starts and ends at each token:
 
-    layer, drops = "qa_outputs", False
+    Linear(H→2), no dropout. Logits [..., 0] start, [..., 1] end.
+    """
+
+    def __init__(self, config, parameters=None, prefix="", xp=np, dtype=np.float32):
+        super().__init__(config, parameters, prefix, xp, dtype)
+        self._add_head(f"{prefix}qa_outputs", drop=0.0)

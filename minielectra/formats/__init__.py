@@ -1,1 +1,6 @@
-""""""
+"""Files that other programs read or write: safetensors, Hugging Face directories, and how any file is
+written.
+
+`files.py` writes so that nothing is ever half there. `weights.py` reads safetensors with suspicion.
+`huggingface.py` is one model's directory, `exported_pair.py` the two directories of a pre-training model.
+"""

@@ -1,12 +1,15 @@
-"""Weights from safetensors files that somebody else wrote: all is checked before anything is allocated, and nothing is executed.
+"""Weights from safetensors files that somebody else wrote. Nothing is allocated unchecked, and nothing is
+executed.
 
-A directory holds one `model.safetensors`, or several files and `model.safetensors.index.json`, which says what is where. The
-library checks a file's header (sizes, offsets, overlaps, nothing left over); the arrays are then read through a memory map, because
-the library cannot give NumPy a bfloat16.
+A model's directory holds one `model.safetensors`, or several files (shards) and
+`model.safetensors.index.json`, which says which array is in which file. The library checks a file's header:
+sizes, offsets, overlaps, nothing left over. The arrays are then read through a memory map, because the
+library cannot give NumPy a bfloat16.
 """
 
 import json
 import re
+from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +20,11 @@ from minielectra.errors import InputError, reason, shown
 from minielectra.formats.files import read_json
 
 FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-HEADER_LIMIT = 1 << 24  # bytes; ELECTRA-large's is a fiftieth of a megabyte
+HEADER_LIMIT = 1 << 24  # bytes; the header of ELECTRA-large has some 40 000
 
 
 class StoredArray(NamedTuple):
-    """One array in a file, not yet read."""
+    """An array in a file that has not been read yet."""
 
     path: Path
     name: str
@@ -30,27 +33,31 @@ class StoredArray(NamedTuple):
     start: int  # bytes from the beginning of the file
     stop: int
 
-    def read(self, dtype=np.float32):
-        """The array, [shape] `dtype`. Raises InputError where it is not of floating point, or holds NaN or infinite values."""
+    def read(self, dtype=np.float32) -> np.ndarray:
+        """Read the array: [*shape] of `dtype`.
+
+        Raises InputError if the file does not hold floating-point numbers, or holds NaN or infinite ones.
+        """
+        where = f"{self.path}: {shown(self.name)}"
         if self.dtype not in FLOATS:
-            expected = ", ".join(FLOATS)
-            raise InputError(f"{self.path}: {shown(self.name)} has dtype {self.dtype}, expected one of {expected}")
+            raise InputError(f"{where} has dtype {self.dtype}, expected one of {', '.join(FLOATS)}")
         raw = np.memmap(self.path, np.uint8, "r")[self.start : self.stop]
         try:
             array = raw.view(FLOATS[self.dtype]).reshape(self.shape)
         except ValueError:
-            raise InputError(f"{self.path}: {shown(self.name)} does not have the size its shape says") from None
+            raise InputError(f"{where} does not have the size that its shape says") from None
         if self.dtype == "BF16":  # the upper half of a float32
             array = (array.astype(np.uint32) << 16).view(np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
             array = array.astype(dtype)
         if not np.isfinite(array).all():
-            raise InputError(f"{self.path}: {shown(self.name)} holds NaN or infinite values; it cannot be computed with")
+            raise InputError(f"{where} holds NaN or infinite values; use a file with finite weights")
         return array
 
 
-def find_arrays(directory):
-    """{name: StoredArray} of all weights in a directory. Raises InputError, in one line, where there are none or a file is damaged."""
+def find_arrays(directory: str | PathLike) -> dict[str, StoredArray]:
+    """{name: StoredArray} of all weights in a directory. Raises InputError if there are none or a file is
+    damaged."""
     directory = Path(directory)
     single, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
     if single.exists():
@@ -59,14 +66,15 @@ def find_arrays(directory):
         return _sharded(directory, index)
     if any(directory.glob("pytorch_model*.bin")):
         raise InputError(
-            f"{single}: missing. pytorch_model.bin is a pickle, which can run code: convert it where you trust it, with "
-            "transformers' AutoModel….from_pretrained(DIR).save_pretrained(DIR)"
+            f"{single}: missing. pytorch_model.bin is a pickle, which can run code. If you trust it, convert it "
+            "with transformers: AutoModel….from_pretrained(DIR).save_pretrained(DIR)"
         )
-    raise InputError(f"{single}: missing. Is this an ELECTRA directory?")
+    raise InputError(f"{single}: missing; is this the directory of an ELECTRA model?")
 
 
-def stored_arrays(path):
-    """{name: StoredArray} of one file; only its header is read."""
+def stored_arrays(path: Path) -> dict[str, StoredArray]:
+    """{name: StoredArray} of one file, of which only the header is read. Raises InputError if it is
+    damaged."""
     if not path.is_file():
         raise InputError(f"{path}: not a file")
     try:
@@ -82,27 +90,31 @@ def stored_arrays(path):
             raise
         raise InputError(f"{path}: truncated or not safetensors ({reason(error):.200})") from None
     header.pop("__metadata__", None)
-    base = 8 + length
-    return {
-        name: StoredArray(path, name, entry["dtype"], tuple(entry["shape"]), *(base + offset for offset in entry["data_offsets"]))
-        for name, entry in header.items()
-    }
+    arrays = {}
+    for name, entry in header.items():
+        start, stop = (8 + length + offset for offset in entry["data_offsets"])
+        arrays[name] = StoredArray(path, name, entry["dtype"], tuple(entry["shape"]), start, stop)
+    return arrays
 
 
-def _sharded(directory, index):
+def _sharded(directory: Path, index: Path) -> dict[str, StoredArray]:
+    """{name: StoredArray} of the files that an index names. Raises InputError unless index and files
+    agree."""
     files = read_json(index, f"{index}: missing").get("weight_map")
     if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
         raise InputError(f"{index}: has no weight_map of array names to file names")
     arrays, names = {}, sorted(set(files.values()))
     for file in names:
         if not re.fullmatch(r"[\w.-]+\.safetensors", file):
-            raise InputError(f"{index}: {shown(file)} is not the plain name of a .safetensors file beside it")
+            raise InputError(f"{index}: {shown(file)} is not the plain name of a .safetensors file")
     for file in names:
         for name, array in stored_arrays(directory / file).items():
             if files.get(name) != file:
-                raise InputError(f"{directory / file}: holds {shown(name)}, which {index.name} places elsewhere or does not know")
+                problem = f"holds {shown(name)}, which {index.name} places elsewhere or does not know"
+                raise InputError(f"{directory / file}: {problem}")
             arrays[name] = array
     for name, file in files.items():
         if name not in arrays:
-            raise InputError(f"{directory / file}: {shown(name)} is missing, though {index.name} places it there")
+            problem = f"{shown(name)} is missing, though {index.name} places it there"
+            raise InputError(f"{directory / file}: {problem}")
     return arrays

@@ -1,4 +1,8 @@
-"""The gradient checker that lessons, tests and users call (`checker`), and the suite of everything it checks (`suite`)."""
+"""The gradient checker that lessons, tests and users call, and the suite of everything it checks.
+
+`checker.py` compares a backward pass with finite differences. `suite.py` runs it over all operations, layers,
+towers, objectives and heads, which `operations.py`, `models.py` and `finetuning.py` set up.
+"""
 
 from minielectra.gradcheck.checker import (
     FLOOR,
@@ -12,8 +16,18 @@ from minielectra.gradcheck.checker import (
     describe,
     format_table,
     gradient_check,
-)  # fmt: skip
+)
 
 __all__ = [
-    "FLOOR", "STEP", "TOLERANCE", "Comparison", "Row", "check_pair", "compare", "derivative", "describe", "format_table", "gradient_check",
-]  # fmt: skip
+    "FLOOR",
+    "STEP",
+    "TOLERANCE",
+    "Comparison",
+    "Row",
+    "check_pair",
+    "compare",
+    "derivative",
+    "describe",
+    "format_table",
+    "gradient_check",
+]

@@ -1,20 +1,27 @@
 """Is a hand-written backward pass right? Compare it with finite differences of the forward pass.
 
-For a scalar f and a direction v the derivative along v is g·v, g being the gradient. The five-point central difference
+For a scalar f and a direction v, the derivative along v is g·v, where g is the gradient. The five-point
+central difference is
 
     f'(0) ≈ [8 (f(h) − f(−h)) − (f(2h) − f(−2h))] / 12h,        f(t) short for f(x + t v)
 
-errs by h⁴ f⁽⁵⁾/30 because it is cut off and by about 1.5 ε |f| / h because f is rounded (ε = 2e-16). At h = 3e-4 both are near
-1e-12 for one operation (h⁴ grows with depth: a whole model has large fifth derivatives), so 1e-7 is far from noise and far below
-any mistake.
+It errs by h⁴ f⁽⁵⁾/30, because the series is cut off, and by about 1.5 ε |f| / h, because f is rounded (ε =
+2e-16). At h = 3e-4 both are near 1e-12 for one operation. (A whole model has larger fifth derivatives.) So
+the tolerance of 1e-7 is far above the noise and far below any mistake.
 
-What a check must do to be worth passing, each because wrong gradients have been published that pass without it:
+What a check must do to be worth passing. Wrong gradients have been published that pass a check without one of
+these:
 
-- float64, a random upstream gradient of mixed sign (sums of all-ones hide terms that cancel: LayerNorm's and softmax's sum to 0);
-- no neutral values: γ ≠ 1, biases ≠ 0, weights of order one, every dimension of a different size;
-- every input and every parameter on its own, and values, not shapes;
-- gradient arrays that hold something beforehand: gradients are added, since the word table is used three times;
-- two calls in flight at once (forward A, forward B, backward A, backward B): nothing may be kept on a shared object.
+- It uses float64 and a random upstream gradient of mixed sign. A sum of all-ones hides terms that cancel:
+  LayerNorm's and softmax's gradients sum to 0.
+- It uses no neutral values: γ ≠ 1, biases ≠ 0, weights of order one, every dimension of a different size.
+- It checks every input and every parameter by itself, and compares values, not shapes.
+- The gradient arrays hold something beforehand, because gradients are added: the word table is used three
+  times.
+- Two calls are in flight at once (forward A, forward B, backward A, backward B), so nothing may be kept on a
+  shared object.
+
+Example:
 
     x, w, dy = …                                                          # float64
     y, cache = linear_forward(x, w)
@@ -29,19 +36,20 @@ import numpy as np
 
 TOLERANCE = 1e-7
 STEP = 3e-4
-# Some gradients are zero by algebra: a key bias adds the same number to all scores of a row, and softmax does not see it. Both
-# sides are then rounding noise, whose ratio means nothing. So no gradient is measured against less than FLOOR times the largest
-# one of the same check. What this lets through: errors below FLOOR · TOLERANCE = 1e-11 of the largest gradient.
+# Some gradients are zero by algebra: a key bias adds the same number to all scores of a row, and softmax does
+# not see it. Both sides are then rounding noise, whose ratio means nothing. So no gradient is measured
+# against less than FLOOR times the largest one of the same check. This lets errors pass that are below FLOOR
+# · TOLERANCE = 1e-11 of the largest gradient.
 FLOOR = 1e-4
 
 
 class Comparison(NamedTuple):
-    """One array's gradient, both ways. `probes` are elements (index tuples) or numbered random directions."""
+    """One array's gradient, found in both ways."""
 
     relative_error: float
-    probes: list
-    analytic: np.ndarray  # derivative along each probe
-    numeric: np.ndarray
+    probes: list  # elements (index tuples) or numbered random directions
+    analytic: np.ndarray  # derivative along each probe, by the backward pass
+    numeric: np.ndarray  # and by finite differences
 
 
 class Row(NamedTuple):
@@ -54,13 +62,17 @@ class Row(NamedTuple):
 
 
 def gradient_check(function, inputs, gradients, tolerance=TOLERANCE, **options):
-    """Compare `gradients` {name: array} with finite differences of `function` -> {name: relative error}.
+    """Compare gradients with finite differences -> {name: relative error}.
 
-    function: takes nothing, returns a scalar, reads the arrays in `inputs` {name: float64 array}, which are changed in place and
-    put back. options: those of `compare`. Raises: AssertionError that names the array, where it is off, and both gradients.
+    function: takes nothing and returns a scalar that depends on the arrays in `inputs` {name: float64 array}.
+    They are changed in place and restored. gradients: {name: array}, what the backward pass says. options:
+    those of `compare`. Raises AssertionError that names each wrong array, where it is off, and both gradients
+    there.
     """
     results = compare(function, inputs, gradients, **options)
-    wrong = [describe(name, result) for name, result in results.items() if not result.relative_error <= tolerance]
+    wrong = [
+        describe(name, result) for name, result in results.items() if not result.relative_error <= tolerance
+    ]
     if wrong:
         raise AssertionError(f"gradients differ by more than {tolerance:g}\n" + "\n".join(wrong))
     return {name: result.relative_error for name, result in results.items()}
@@ -69,8 +81,9 @@ def gradient_check(function, inputs, gradients, tolerance=TOLERANCE, **options):
 def compare(function, inputs, gradients, elements=64, directions=6, step=STEP, seed=0):
     """{name: Comparison} of every array in `inputs` with its entry in `gradients`.
 
-    Arrays of up to `elements` elements are checked one element at a time, larger ones along random `directions`. The relative
-    error of an array is |analytic − numeric| / max(|analytic|, |numeric|), the norms taken over all its probes.
+    Arrays of up to `elements` elements are checked one element at a time, larger ones along random
+    `directions`. The relative error of an array is |analytic − numeric| / max(|analytic|, |numeric|), the
+    norms taken over all its probes.
     """
     random = np.random.default_rng(seed)
     probes, vectors, results = {}, {}, {}
@@ -88,7 +101,11 @@ def compare(function, inputs, gradients, elements=64, directions=6, step=STEP, s
     analytic = {name: np.array([(gradients[name] * v).sum() for v in vectors[name]]) for name in inputs}
     largest = max((np.linalg.norm(a) for a in analytic.values()), default=0.0)
     for name, x in inputs.items():
-        for h in (step, step / 5, step / 25):  # where f bends sharply: a right gradient agrees at some step, a wrong one at none
+        for h in (
+            step,
+            step / 5,
+            step / 25,
+        ):  # where f bends sharply: a right gradient agrees at some step, a wrong one at none
             numeric = np.array([derivative(function, x, v, h) for v in vectors[name]])
             scale = max(np.linalg.norm(analytic[name]), np.linalg.norm(numeric), FLOOR * largest)
             error = float(np.linalg.norm(analytic[name] - numeric) / (scale or 1.0))
@@ -100,7 +117,9 @@ def compare(function, inputs, gradients, elements=64, directions=6, step=STEP, s
 
 
 def derivative(function, x, direction, step=STEP):
-    """The derivative of function() along `direction` [shape of x] at x, which is changed in place and put back."""
+    """The derivative of function() along `direction` [shape of x] at x, which is changed in place and put
+    back.
+    """
     original = x.copy()
     values = []
     for t in (1, -1, 2, -2):
@@ -116,15 +135,20 @@ def describe(name, result):
     worst = np.argsort(-np.nan_to_num(np.abs(result.analytic - result.numeric), nan=np.inf))[:3]
     sides = [(result.probes[i], result.analytic[i], result.numeric[i]) for i in worst]
     lines = [f"    {probe}: backward says {a:.10g}, finite differences {n:.10g}" for probe, a, n in sides]
-    return "\n".join([f"{name}: relative error {result.relative_error:.2g}; worst of {len(result.probes)} probes:", *lines])
+    return "\n".join(
+        [f"{name}: relative error {result.relative_error:.2g}; worst of {len(result.probes)} probes:", *lines]
+    )
 
 
-def check_pair(name, forward, backward, inputs, parameters=None, gradients=None, random=None, upstream=None, **options):
+def check_pair(
+    name, forward, backward, inputs, parameters=None, gradients=None, random=None, upstream=None, **options
+):
     """Rows of one forward-backward pair, by the whole protocol above.
 
-    inputs {name: array [2, …]}: an entry for each of two interleaved calls; those that are not float64 (ids, masks) have no
-    gradient. forward(*inputs of a call) -> y, cache. backward(dy, cache) -> gradients of the float64 inputs, in order; it adds
-    to `gradients` {name: array}, those of `parameters` {name: array}. upstream: dy, where it cannot be chosen (1 for a loss).
+    inputs {name: array [2, …]}: an entry for each of two interleaved calls. Arrays that are not float64 (ids,
+    masks) have no gradient. forward(*inputs of a call) -> y, cache. backward(dy, cache) -> gradients of the
+    float64 inputs, in order. It adds to `gradients` {name: array} those of `parameters` {name: array}.
+    upstream: dy, if it cannot be chosen (1 for a loss).
     """
     random = random or np.random.default_rng(0)
     parameters, gradients = parameters or {}, gradients or {}
@@ -148,7 +172,9 @@ def check_pair(name, forward, backward, inputs, parameters=None, gradients=None,
         return sum((dy * call(i)[0]).sum() for i, dy in enumerate(dys))
 
     results = compare(loss, variables | parameters, found, **options)
-    return [Row(name, key, r.relative_error, bool(r.relative_error <= TOLERANCE)) for key, r in results.items()]
+    return [
+        Row(name, key, r.relative_error, bool(r.relative_error <= TOLERANCE)) for key, r in results.items()
+    ]
 
 
 def format_table(rows):

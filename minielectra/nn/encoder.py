@@ -1,167 +1,168 @@
-"""The BERT encoder (Devlin et al. 2019): blocks of self-attention and a two-layer network, residual, normalised after.
+"""The BERT encoder (Devlin et al. 2019): blocks of self-attention and a two-layer network, each normalised
+after its sum.
 
-B sequences of T tokens (N = B·T rows), H hidden features, A heads of D = H/A features, F features inside the feed-forward.
+B sequences of T tokens (N = B·T rows), H hidden features, A heads of D = H/A features, F features inside the
+network.
 
     h = LayerNorm(x + dropout(Dense(Attention(x))))
     y = LayerNorm(h + dropout(Dense(GELU(Dense(h)))))
+
+Parameters carry Hugging Face's names. Sizes come from an `ElectraConfig`.
 """
 
+from typing import NamedTuple
+
+from minielectra import ops
 from minielectra.backend import allocator, keep_probability, scratch
-from minielectra.nn.layers import Dropout, Gelu, LayerNorm, Linear
-from minielectra.ops.fast.attention import attention_backward, attention_forward
-from minielectra.ops.reference.attention import attention_mask
+from minielectra.nn.layers import Activation, Dropout, JoinedLinear, LayerNorm, Linear
 
 
-def encoder_shapes(prefix, layers, hidden, intermediate, embedding):
-    """{name: shape} of an encoder's parameters, Hugging Face's names under `prefix`; the projection only where E ≠ H.
-
-    Query, key and value stand side by side, weights then biases, so that one product computes all three.
-    """
-    shapes = {}
-    if embedding != hidden:
-        shapes |= linear_shapes(f"{prefix}embeddings_project", embedding, hidden)
-    for i in range(layers):
-        block = f"{prefix}encoder.layer.{i}."
-        parts = [f"{block}attention.self.{part}" for part in ("query", "key", "value")]
-        shapes |= {f"{part}.weight": (hidden, hidden) for part in parts}
-        shapes |= {f"{part}.bias": (hidden,) for part in parts}
-        shapes |= linear_shapes(f"{block}attention.output.dense", hidden, hidden)
-        shapes |= norm_shapes(f"{block}attention.output.LayerNorm", hidden)
-        shapes |= linear_shapes(f"{block}intermediate.dense", hidden, intermediate)
-        shapes |= linear_shapes(f"{block}output.dense", intermediate, hidden)
-        shapes |= norm_shapes(f"{block}output.LayerNorm", hidden)
-    return shapes
-
-
-def linear_shapes(name, inputs, outputs):
-    """{name: shape} of a linear layer."""
-    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
-
-
-def norm_shapes(name, features):
-    """{name: shape} of a layer norm."""
-    return {f"{name}.weight": (features,), f"{name}.bias": (features,)}
+class SelfAttentionCache(NamedTuple):
+    project: tuple  # of the joined query, key and value product
+    attention: tuple  # of ops.attention_forward
+    shape: tuple  # (B, T)
 
 
 class SelfAttention:
     """Multi-head self-attention without its output projection."""
 
-    def __init__(self, parameters, name, heads, drop):
-        self.project = Linear(parameters, *(f"{name}.{part}" for part in ("query", "key", "value")))
-        self.heads, self.drop = heads, drop
+    def __init__(self, parameters, name, config):
+        hidden = config.hidden_size
+        parts = [f"{name}.{part}" for part in ("query", "key", "value")]
+        self.project = JoinedLinear(parameters, parts, hidden, hidden)
+        self.heads, self.drop = config.num_attention_heads, config.attention_probs_dropout_prob
 
-    def forward(self, x, mask, shape, run):
+    def forward(self, x, mask, shape, context):
         """x [N, H], additive mask or None, shape (B, T) -> y [N, H]"""
-        qkv, projected = self.project.forward(x, run)
+        qkv, projected = self.project.forward(x, context)
         q, k, v = self._heads(qkv, shape)
         keep, scale = None, 1.0
-        if run.random is not None and self.drop > 0.0:
-            keep = run.random.keep_mask((shape[0], self.heads, shape[1], shape[1]), self.drop)
+        if context.random is not None and self.drop > 0.0:
+            keep = context.random.keep_mask((shape[0], self.heads, shape[1], shape[1]), self.drop)
             scale = 1.0 / keep_probability(self.drop)
-        y = allocator(run.ws, x).empty(x.shape, x.dtype)
-        out = self._heads(y, shape)[0]
-        _, attended = attention_forward(q, k, v, mask, keep, scale, out=out, ws=run.ws, backward=run.backward)
-        return y, (projected, attended, shape)
+        y = allocator(context.workspace, x).empty(x.shape, x.dtype)
+        (out,) = self._heads(y, shape)
+        _, attended = ops.attention_forward(
+            q, k, v, mask, keep, scale, out=out, workspace=context.workspace, backward=context.backward
+        )
+        return y, SelfAttentionCache(projected, attended, shape)
 
-    def backward(self, dy, cache, run):
+    def backward(self, dy, cache, context):
         """dy [N, H] -> dx [N, H]"""
-        projected, attended, shape = cache
-        dqkv = allocator(run.ws, dy).empty((dy.shape[0], 3 * dy.shape[1]), dy.dtype)
-        attention_backward(self._heads(dy, shape)[0], attended, *self._heads(dqkv, shape), ws=run.ws)
-        return self.project.backward(dqkv, projected, run)
+        dqkv = allocator(context.workspace, dy).empty((dy.shape[0], 3 * dy.shape[1]), dy.dtype)
+        (do,) = self._heads(dy, cache.shape)
+        dq, dk, dv = self._heads(dqkv, cache.shape)
+        ops.attention_backward(do, cache.attention, dq, dk, dv, workspace=context.workspace)
+        return self.project.backward(dqkv, cache.project, context)
 
     def _heads(self, x, shape):
-        """x [N, M·H] -> M views [B, A, T, D] of it, without a copy."""
-        width = self.project.weight.value.shape[1] // self.heads
-        split = x.reshape(*shape, -1, self.heads, width)  # [B, T, M, A, D]
-        return [split[:, :, m].swapaxes(1, 2) for m in range(split.shape[2])]
+        """x [N, n·H] -> n views [B, A, T, D] of it, without a copy."""
+        width = self.project.weight.shape[1] // self.heads
+        split = x.reshape(*shape, -1, self.heads, width)  # [B, T, n, A, D]
+        return [split[:, :, part].swapaxes(1, 2) for part in range(split.shape[2])]
+
+
+class ResidualCache(NamedTuple):
+    dense: tuple
+    dropout: tuple | None
+    norm: tuple
 
 
 class Residual:
     """LayerNorm(x + dropout(Dense(inner))): how both halves of a block end."""
 
-    def __init__(self, parameters, name, eps, drop):
-        self.dense = Linear(parameters, f"{name}.dense")
-        self.dropout = Dropout(drop)
-        self.norm = LayerNorm(parameters, f"{name}.LayerNorm", eps)
+    def __init__(self, parameters, name, inputs, config):
+        self.dense = Linear(parameters, f"{name}.dense", inputs, config.hidden_size)
+        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.norm = LayerNorm(parameters, f"{name}.LayerNorm", config.hidden_size, config.layer_norm_eps)
 
-    def forward(self, inner, x, run):
+    def forward(self, inner, x, context):
         """inner [N, I], x [N, H] -> y [N, H]"""
-        z, dense = self.dense.forward(inner, run)
-        z, dropped = self.dropout.forward(z, run)
+        z, dense = self.dense.forward(inner, context)
+        z, dropout = self.dropout.forward(z, context)
         z += x
-        y, normed = self.norm.forward(z, run)
-        return y, (dense, dropped, normed)
+        y, norm = self.norm.forward(z, context)
+        return y, ResidualCache(dense, dropout, norm)
 
-    def backward(self, dy, cache, run):
+    def backward(self, dy, cache, context):
         """dy [N, H] -> dinner [N, I], dx [N, H], which overwrites dy"""
-        dense, dropped, normed = cache
-        dz = self.norm.backward(dy, normed, run)  # y = norm(z)
-        dinner = self.dropout.backward(dz, dropped, run)  # z = x + dropout(·): the sum hands dz to both
-        return self.dense.backward(dinner, dense, run), dz
+        dz = self.norm.backward(dy, cache.norm, context)  # y = norm(z)
+        dinner = self.dropout.backward(dz, cache.dropout, context)  # z = x + dropout(·): both get dz
+        return self.dense.backward(dinner, cache.dense, context), dz
+
+
+class BlockCache(NamedTuple):
+    attention: SelfAttentionCache
+    attention_output: ResidualCache
+    intermediate: tuple
+    activation: tuple
+    output: ResidualCache
 
 
 class Block:
     """One transformer block, post-LayerNorm."""
 
-    def __init__(self, parameters, name, heads, eps, activation, hidden_drop, attention_drop):
-        self.attention = SelfAttention(parameters, f"{name}.attention.self", heads, attention_drop)
-        self.attention_output = Residual(parameters, f"{name}.attention.output", eps, hidden_drop)
-        self.intermediate = Linear(parameters, f"{name}.intermediate.dense")
-        self.gelu = Gelu(activation)
-        self.output = Residual(parameters, f"{name}.output", eps, hidden_drop)
+    def __init__(self, parameters, name, config):
+        hidden, inner = config.hidden_size, config.intermediate_size
+        self.attention = SelfAttention(parameters, f"{name}.attention.self", config)
+        self.attention_output = Residual(parameters, f"{name}.attention.output", hidden, config)
+        self.intermediate = Linear(parameters, f"{name}.intermediate.dense", hidden, inner)
+        self.activation = Activation(config.hidden_act)
+        self.output = Residual(parameters, f"{name}.output", inner, config)
 
-    def forward(self, x, mask, shape, run):
-        """x [N, H] -> y [N, H]"""
-        a, c1 = self.attention.forward(x, mask, shape, run)
-        h, c2 = self.attention_output.forward(a, x, run)
-        f, c3 = self.intermediate.forward(h, run)
-        g, c4 = self.gelu.forward(f, run)
-        y, c5 = self.output.forward(g, h, run)
-        return y, (c1, c2, c3, c4, c5)
+    def forward(self, x, mask, shape, context):
+        """x [N, H], additive mask or None, shape (B, T) -> y [N, H]"""
+        attended, attention = self.attention.forward(x, mask, shape, context)
+        h, attention_output = self.attention_output.forward(attended, x, context)
+        f, intermediate = self.intermediate.forward(h, context)
+        g, activation = self.activation.forward(f, context)
+        y, output = self.output.forward(g, h, context)
+        return y, BlockCache(attention, attention_output, intermediate, activation, output)
 
-    def backward(self, dy, cache, run):
+    def backward(self, dy, cache, context):
         """dy [N, H] -> dx [N, H], which overwrites dy"""
-        c1, c2, c3, c4, c5 = cache
-        dg, dh = self.output.backward(dy, c5, run)
-        df = self.gelu.backward(dg, c4, run)
-        dh += self.intermediate.backward(df, c3, run)  # h was used twice
-        da, dx = self.attention_output.backward(dh, c2, run)
-        dx += self.attention.backward(da, c1, run)  # and so was x
+        dg, dh = self.output.backward(dy, cache.output, context)
+        df = self.activation.backward(dg, cache.activation, context)
+        dh += self.intermediate.backward(df, cache.intermediate, context)  # h was used twice
+        dattended, dx = self.attention_output.backward(dh, cache.attention_output, context)
+        dx += self.attention.backward(dattended, cache.attention, context)  # and so was x
         return dx
 
 
+class EncoderCache(NamedTuple):
+    project: tuple | None
+    blocks: list  # of BlockCache
+
+
 class Encoder:
-    """Projection E→H (where they differ), then the blocks."""
+    """The projection E→H, if the two differ, then the blocks."""
 
-    def __init__(self, parameters, prefix, layers, heads, eps, activation, hidden_drop, attention_drop):
-        name = f"{prefix}embeddings_project"
-        self.project = Linear(parameters, name) if f"{name}.weight" in parameters else None
-        self.blocks = [
-            Block(parameters, f"{prefix}encoder.layer.{i}", heads, eps, activation, hidden_drop, attention_drop)
-            for i in range(layers)
-        ]
+    def __init__(self, parameters, prefix, config):
+        embedding, hidden = config.embedding_size, config.hidden_size
+        self.project = None
+        if embedding != hidden:
+            self.project = Linear(parameters, f"{prefix}embeddings_project", embedding, hidden)
+        names = [f"{prefix}encoder.layer.{i}" for i in range(config.num_hidden_layers)]
+        self.blocks = [Block(parameters, name, config) for name in names]
 
-    def forward(self, x, valid, shape, run):
-        """x [N, E]; valid [B, T] bool, or None when there is no padding; shape (B, T) -> y [N, H]"""
-        mask = None if valid is None else attention_mask(valid, x.dtype)
-        projected = None
+    def forward(self, x, valid, shape, context):
+        """x [N, E]; valid [B, T] bool, or None if nothing is padding; shape (B, T) -> y [N, H]"""
+        mask = None if valid is None else ops.additive_mask(valid, x.dtype)
+        projected, caches = None, []
         if self.project is not None:
-            x, projected = self.project.forward(x, run)
-        caches = []
+            x, projected = self.project.forward(x, context)
         for block in self.blocks:
-            if run.backward:
-                x, cache = block.forward(x, mask, shape, run)
+            if context.backward:
+                x, cache = block.forward(x, mask, shape, context)
                 caches.append(cache)
             else:
-                with scratch(run.ws):
-                    x[...] = block.forward(x, mask, shape, run)[0]
-        return x, (projected, caches)
+                with scratch(context.workspace):
+                    x[...] = block.forward(x, mask, shape, context)[0]
+        return x, EncoderCache(projected, caches)
 
-    def backward(self, dy, cache, run):
+    def backward(self, dy, cache, context):
         """dy [N, H], overwritten -> dx [N, E]"""
-        projected, caches = cache
-        for block, block_cache in zip(reversed(self.blocks), reversed(caches), strict=True):
-            with scratch(run.ws):  # dx stands where dy stood
-                dy = block.backward(dy, block_cache, run)
-        return dy if self.project is None else self.project.backward(dy, projected, run)
+        for block, block_cache in zip(reversed(self.blocks), reversed(cache.blocks), strict=True):
+            with scratch(context.workspace):  # dx stands where dy stood
+                dy = block.backward(dy, block_cache, context)
+        return dy if self.project is None else self.project.backward(dy, cache.project, context)

@@ -1,114 +1,174 @@
-"""Thin layers: views of parameters and their gradients, and nothing else.
+"""Thin layers: handles on parameters and their gradients, and nothing else.
 
-`layer.forward(x, …, run) -> (y, cache)` and `layer.backward(dy, cache, run) -> dx`. No cache lives on `self`, so one layer can be
-in flight several times at once; all that a pass needs besides its input travels in `run`. What is handed to a layer is the layer's:
-a forward pass may overwrite its x (not Linear, whose cache it is), a backward pass its dy.
+`layer.forward(x, …, context) -> (y, cache)` and `layer.backward(dy, cache, context) -> dx`. No cache lives on
+`self`, so one layer can be in flight several times at once. Whatever a pass needs besides its input travels
+in `context`.
+
+What is handed to a layer belongs to the layer: a forward pass may overwrite its x, a backward pass its dy.
+(Linear leaves x alone, because x is its cache.)
+
+Shapes: N rows (tokens), I input and O output features, H hidden and E embedding features, B sequences of T
+tokens.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from minielectra import ops
 from minielectra.backend import RandomStream, Workspace, allocator, keep_probability
-from minielectra.ops.fast import gelu
-from minielectra.ops.fast.layernorm import layernorm_backward, layernorm_forward
-from minielectra.ops.fast.linear import linear_backward, linear_forward
-from minielectra.ops.reference.dropout import dropout_backward, dropout_forward
-from minielectra.ops.reference.embedding import embeddings_backward, embeddings_forward
-
-ACTIVATIONS = {"gelu": gelu.gelu_forward, "gelu_new": gelu.gelu_tanh_forward, "gelu_pytorch_tanh": gelu.gelu_tanh_forward}
 
 
 @dataclass
-class Run:
-    """What one pass through a model may use: memory to work in, and random numbers (None: no dropout, as at inference)."""
+class PassContext:
+    """What one pass through a model may use."""
 
-    ws: Workspace | None = None
-    random: RandomStream | None = None
-    backward: bool = True  # whether a backward pass follows; without one, an encoder keeps nothing of a block it has left
+    workspace: Workspace | None = None  # memory to work in; None: ask the array library
+    random: RandomStream | None = None  # None: no dropout, as at inference
+    backward: bool = True  # whether a backward pass follows; without one, an encoder keeps no caches
 
 
 class Linear:
-    """y = x Wᵀ + b. Parameters `weight` [O, I] and `bias` [O]; several names join their rows into one product."""
+    """y = x Wᵀ + b. Parameters `weight` [O, I] and `bias` [O]."""
 
-    def __init__(self, parameters, *names):
-        self.weight = parameters.joined([f"{name}.weight" for name in names])
-        self.bias = parameters.joined([f"{name}.bias" for name in names])
+    def __init__(self, parameters, name, inputs, outputs):
+        self.weight = parameters.declare(f"{name}.weight", (outputs, inputs))
+        self.bias = parameters.declare(f"{name}.bias", (outputs,))
 
-    def forward(self, x, run):
+    def forward(self, x, context):
         """x [N, I] -> y [N, O]"""
-        return linear_forward(x, self.weight.value, self.bias.value, ws=run.ws)
+        return ops.linear_forward(x, self.weight.value, self.bias.value, workspace=context.workspace)
 
-    def backward(self, dy, cache, run):
+    def backward(self, dy, cache, context):
         """dy [N, O] -> dx [N, I]"""
-        return linear_backward(dy, cache, self.weight.grad, self.bias.grad, ws=run.ws)
+        return ops.linear_backward(dy, cache, self.weight.grad, self.bias.grad, workspace=context.workspace)
+
+
+class JoinedLinear(Linear):
+    """Several linear layers on the same input, as one product: their rows stand one below the other."""
+
+    def __init__(self, parameters, names, inputs, outputs):
+        """names: of the layers, each with `outputs` features. Weights are declared first, then biases."""
+        weights, biases = [f"{name}.weight" for name in names], [f"{name}.bias" for name in names]
+        for weight in weights:
+            parameters.declare(weight, (outputs, inputs))
+        for bias in biases:
+            parameters.declare(bias, (outputs,))
+        self.weight, self.bias = parameters.joined(weights), parameters.joined(biases)
+
+
+class TiedLinear(Linear):
+    """A linear layer whose weight is a table that belongs to another layer.
+
+    Its gradient is added to that table's.
+    """
+
+    def __init__(self, parameters, name, table):
+        """table: the Parameter [V, E] to multiply by; the bias [V] is the layer's own."""
+        self.weight = table
+        self.bias = parameters.declare(f"{name}.bias", table.shape[:1])
 
 
 class LayerNorm:
     """Layer normalisation over the features. Parameters `weight` [H] and `bias` [H]."""
 
-    def __init__(self, parameters, name, eps):
-        self.weight, self.bias, self.eps = parameters[f"{name}.weight"], parameters[f"{name}.bias"], eps
+    def __init__(self, parameters, name, features, eps):
+        self.weight = parameters.declare(f"{name}.weight", (features,))
+        self.bias = parameters.declare(f"{name}.bias", (features,))
+        self.eps = eps
 
-    def forward(self, x, run):
+    def forward(self, x, context):
         """x [N, H], overwritten -> y [N, H]"""
-        return layernorm_forward(x, self.weight.value, self.bias.value, self.eps, ws=run.ws)
+        return ops.layernorm_forward(
+            x, self.weight.value, self.bias.value, self.eps, workspace=context.workspace
+        )
 
-    def backward(self, dy, cache, run):
+    def backward(self, dy, cache, context):
         """dy [N, H], overwritten -> dx [N, H]"""
-        return layernorm_backward(dy, cache, self.weight.grad, self.bias.grad, ws=run.ws)
+        return ops.layernorm_backward(
+            dy, cache, self.weight.grad, self.bias.grad, workspace=context.workspace
+        )
 
 
-class Gelu:
-    """The activation named in a configuration: `gelu` (exact), `gelu_new` (tanh form)."""
+ACTIVATIONS = {
+    "gelu": (ops.gelu_forward, ops.gelu_backward),
+    "gelu_new": (ops.gelu_tanh_forward, ops.gelu_tanh_backward),
+    "gelu_pytorch_tanh": (ops.gelu_tanh_forward, ops.gelu_tanh_backward),
+}
+
+
+class Activation:
+    """The activation that a configuration names:
+
+    `gelu` (exact), `gelu_new` or `gelu_pytorch_tanh` (tanh form).
+    """
 
     def __init__(self, name):
-        self._forward = ACTIVATIONS[name]
+        self._forward, self._backward = ACTIVATIONS[name]
 
-    def forward(self, x, run):
+    def forward(self, x, context):
         """x [...], overwritten -> y [...]"""
-        return self._forward(x, ws=run.ws, backward=run.backward)
+        return self._forward(x, workspace=context.workspace, backward=context.backward)
 
-    def backward(self, dy, cache, run):
+    def backward(self, dy, cache, context):
         """dy [...], overwritten -> dx [...]"""
-        return gelu.gelu_backward(dy, cache)
+        return self._backward(dy, cache)
 
 
 class Dropout:
-    """Dropout with probability `drop`, where the run carries random numbers; in place."""
+    """Dropout with probability `drop`, in place, in passes that carry random numbers."""
 
     def __init__(self, drop):
         self.drop = drop
 
-    def forward(self, x, run):
+    def forward(self, x, context):
         """x [...], overwritten -> y [...]"""
-        if run.random is None or self.drop == 0.0:
+        if context.random is None or self.drop == 0.0:
             return x, None
-        keep = run.random.keep_mask(x.shape, self.drop)
-        return dropout_forward(x, keep, 1.0 / keep_probability(self.drop), out=x)
+        keep = context.random.keep_mask(x.shape, self.drop)
+        return ops.dropout_forward(x, keep, 1.0 / keep_probability(self.drop), out=x)
 
-    def backward(self, dy, cache, run):
+    def backward(self, dy, cache, context):
         """dy [...], left as it is -> dx [...]"""
-        return dy if cache is None else dropout_backward(dy, cache, out=allocator(run.ws, dy).empty(dy.shape, dy.dtype))
+        if cache is None:
+            return dy
+        return ops.dropout_backward(dy, cache, out=allocator(context.workspace, dy).empty(dy.shape, dy.dtype))
+
+
+class EmbeddingsCache(NamedTuple):
+    tables: tuple  # of ops.embeddings_forward
+    norm: tuple
+    dropout: tuple | None
 
 
 class Embeddings:
-    """Word + position + segment embeddings, layer norm, dropout: the one set of tables that both towers share."""
+    """Word + position + segment embeddings, layer norm, dropout:
 
-    def __init__(self, parameters, name, eps, drop):
-        tables = ("word_embeddings", "position_embeddings", "token_type_embeddings")
-        self.word, self.position, self.segment = (parameters[f"{name}.{table}.weight"] for table in tables)
-        self.norm = LayerNorm(parameters, f"{name}.LayerNorm", eps)
-        self.dropout = Dropout(drop)
+    the one set of tables that both towers share.
+    """
 
-    def forward(self, input_ids, token_type_ids, run):
-        """input_ids, token_type_ids [B, T] -> y [B·T, E]"""
-        x, looked_up = embeddings_forward(input_ids, token_type_ids, self.word.value, self.position.value, self.segment.value)
-        x, normed = self.norm.forward(x, run)
-        y, dropped = self.dropout.forward(x, run)
-        return y, (looked_up, normed, dropped)
+    def __init__(self, parameters, name, config):
+        """config: ElectraConfig, of which the sizes V, E, positions and segments count."""
 
-    def backward(self, dy, cache, run):
-        """dy [B·T, E]: adds to the tables; integer ids have no gradient."""
-        looked_up, normed, dropped = cache
-        dx = self.dropout.backward(dy, dropped, run)  # y = dropout(x)
-        dx = self.norm.backward(dx, normed, run)  # x = norm(x)
-        embeddings_backward(dx, looked_up, self.word.grad, self.position.grad, self.segment.grad)
+        def table(kind, rows):
+            return parameters.declare(f"{name}.{kind}_embeddings.weight", (rows, config.embedding_size))
+
+        self.word = table("word", config.vocab_size)
+        self.position = table("position", config.max_position_embeddings)
+        self.segment = table("token_type", config.type_vocab_size)
+        self.norm = LayerNorm(parameters, f"{name}.LayerNorm", config.embedding_size, config.layer_norm_eps)
+        self.dropout = Dropout(config.hidden_dropout_prob)
+
+    def forward(self, input_ids, segments, context):
+        """input_ids, segments [B, T] -> y [B·T, E]"""
+        x, tables = ops.embeddings_forward(
+            input_ids, segments, self.word.value, self.position.value, self.segment.value
+        )
+        x, norm = self.norm.forward(x, context)
+        y, dropout = self.dropout.forward(x, context)
+        return y, EmbeddingsCache(tables, norm, dropout)
+
+    def backward(self, dy, cache, context):
+        """dy [B·T, E]: adds to the tables. Integer ids have no gradient."""
+        dx = self.dropout.backward(dy, cache.dropout, context)  # y = dropout(x)
+        dx = self.norm.backward(dx, cache.norm, context)  # x = norm(x)
+        ops.embeddings_backward(dx, cache.tables, self.word.grad, self.position.grad, self.segment.grad)

@@ -1,55 +1,77 @@
-"""Adam as ELECTRA uses it, over the flat parameter buffer, and the learning-rate schedule.
+"""Adam as ELECTRA uses it, over the flat parameter buffer.
 
     m ← β₁ m + (1 − β₁) g        v ← β₂ v + (1 − β₂) g²
     p ← p − lr (m / (√v + ε) + decay · p)
 
-(Kingma & Ba 2015; decoupled weight decay: Loshchilov & Hutter 2019.) BERT's and ELECTRA's code leave out the bias correction of
-m and v; here that is the default, and the correction an option.
+(Kingma & Ba 2015; decoupled weight decay: Loshchilov & Hutter 2019.) BERT's and ELECTRA's code leaves out the
+correction of the moments' bias. That is the default here too, and the correction is an option.
 """
 
-import numpy as np
-
-from minielectra.backend import array_module
-
-BLOCK = 1 << 16  # elements updated at a time, so that the nine passes over them run in cache
-
-
-def decays(name):
-    """Whether weight decay applies to a parameter: not to LayerNorm, not to biases."""
-    return "LayerNorm" not in name and not name.endswith(".bias")
+from minielectra.backend import array_module, to_host
+from minielectra.optim.blocks import cut_blocks
 
 
 class Adam:
     """Adam's two moments, each one flat array, and the update."""
 
-    def __init__(self, parameters, config, first=None, second=None, rate_factor=None):
-        """parameters: Parameters; config: PretrainingConfig (adam_*, weight_decay, bias_correction); first, second [P]: existing
-        arrays for the moments, else zeros; rate_factor(name): what a parameter's learning rate is multiplied by (default: 1)."""
+    MOMENTS = ("first_moment", "second_moment")
+
+    def __init__(self, parameters, config, moments=None, rate_factor=None):
+        """parameters: Parameters; config: TrainingConfig.
+
+        moments [2, P]: memory for the moments, which is used as it is; default: zeros. rate_factor(name):
+        what a parameter's learning rate is multiplied by; default: 1.
+        """
         self.parameters, self.config = parameters, config
-        self.rate_factor = rate_factor or (lambda name: 1.0)
-        self.first = parameters.xp.zeros_like(parameters.flat) if first is None else first
-        self.second = parameters.xp.zeros_like(parameters.flat) if second is None else second
-        self.blocks = list(self._cut())
+        if moments is None:
+            moments = parameters.xp.zeros((len(self.MOMENTS), parameters.size), parameters.flat.dtype)
+        self.moments = moments
+        self.first, self.second = moments
+        self.blocks = cut_blocks(parameters, config.weight_decay, rate_factor)
 
     def reset(self):
         """Forget both moments."""
-        self.first[...] = 0
-        self.second[...] = 0
+        self.moments[...] = 0
 
-    def update(self, grad, rate, scale=1.0, step=0, blocks=None):
-        """One update with grad [P] · scale, at learning rate `rate`. `step` (from 0) only matters with bias correction.
-        `blocks`: some of `self.blocks`, else all; they are independent, so several workers may share them."""
+    def state(self):
+        """{name: NumPy array [P]} of what a checkpoint has to hold."""
+        return dict(zip(self.MOMENTS, to_host(self.moments), strict=True))
+
+    def load_state(self, arrays):
+        """Take the moments of a checkpoint. Raises ValueError if they are not of this optimizer and size."""
+        expected = dict.fromkeys(self.MOMENTS, (self.parameters.size,))
+        if {name: array.shape for name, array in arrays.items()} != expected:
+            names = ", ".join(self.MOMENTS)
+            raise ValueError(
+                f"holds {', '.join(sorted(arrays))}, expected {names} of {self.parameters.size:,}"
+            )
+        for moment, name in zip(self.moments, self.MOMENTS, strict=True):
+            moment[...] = self.parameters.xp.asarray(arrays[name])
+
+    def update(self, gradient, rate, scale=1.0, step=0, blocks=None):
+        """One update with gradient [P] · scale, at learning rate `rate`.
+
+        step: number of the update, from 0; it matters only with bias correction. blocks: some of
+        `self.blocks`; default: all. Blocks are independent of each other, so several workers may share them.
+        """
         c = self.config
         first_scale = second_scale = 1.0
         if c.bias_correction:
             first_scale = 1.0 / (1.0 - c.adam_beta1 ** (step + 1))
             second_scale = 1.0 / (1.0 - c.adam_beta2 ** (step + 1))
-        for start, stop, decay, factor in self.blocks if blocks is None else blocks:
-            part = slice(start, stop)
+        for block in self.blocks if blocks is None else blocks:
+            part = slice(block.start, block.stop)
             self._update_block(
-                self.parameters.flat[part], grad[part], self.first[part], self.second[part],
-                rate * factor, scale, decay, first_scale, second_scale,
-            )  # fmt: skip
+                self.parameters.flat[part],
+                gradient[part],
+                self.first[part],
+                self.second[part],
+                rate * block.rate_factor,
+                scale,
+                block.decay,
+                first_scale,
+                second_scale,
+            )
 
     def _update_block(self, p, g, m, v, rate, scale, decay, first_scale, second_scale):
         xp = array_module(p)
@@ -70,23 +92,5 @@ class Adam:
             p *= 1.0 - rate * decay
         p -= g
 
-    def _cut(self):
-        """(start, stop, decay, rate factor) of blocks that cover the buffer; a block has one of each."""
-        size = BLOCK if self.parameters.xp is np else self.parameters.size
-        stretch = None
-        for name in self.parameters:
-            start, stop = self.parameters.span(name)
-            same = (self.config.weight_decay if decays(name) else 0.0, self.rate_factor(name))
-            if stretch and stretch[2:] == same:
-                stretch = (stretch[0], stop, *same)
-            else:
-                yield from _blocks(stretch, size)
-                stretch = (start, stop, *same)
-        yield from _blocks(stretch, size)
 
-
-def _blocks(stretch, size):
-    if stretch:
-        start, stop, *same = stretch
-        for begin in range(start, stop, size):
-            yield begin, min(begin + size, stop), *same
+OPTIMIZER = Adam

@@ -1,6 +1,9 @@
-"""The learning-rate schedule of BERT and ELECTRA."""
+"""The learning rate of each step: BERT's and ELECTRA's linear warm-up and decay."""
 
 
 def learning_rate(step, steps, peak, warmup):
-    """lr of update number `step` (from 0): peak · (1 − step/steps) · min(1, step/warmup). Warm-up multiplies the falling line."""
+    """The rate of update number `step` (from 0) of `steps`: peak · (1 − step/steps) · min(1, step/warmup).
+
+    The warm-up multiplies the line that already falls, as in the released code. warmup: in steps; 0: none.
+    """
     return peak * (1.0 - step / steps) * min(1.0, step / warmup if warmup else 1.0)

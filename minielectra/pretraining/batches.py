@@ -1,31 +1,41 @@
-"""Which examples make up step s: a pure function of the seed and s, so that a run can go on from any step without a saved state."""
+"""Which examples make up step s:
+
+a pure function of the seed and s, so that a run can go on from any step without a saved state.
+"""
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from minielectra.data.dataset.packing import make_batch, shuffled_index
+from minielectra.backend import Purpose
+from minielectra.data.dataset.packing import assemble
+from minielectra.data.dataset.shuffle import shuffled_index
 from minielectra.electra.corruption import mask_batch
 
-STREAM_MASKS, STREAM_EVALUATION = 2, 3  # purposes of random streams: every key is (seed, purpose, …)
-_STEPS = 64  # shuffled at a time: two thousand examples cost little more than 32, so that most steps find theirs done
-_AHEAD = 8  # batches made in a row: each then takes half as long as alone between two steps, which empty the processor's caches
+_STEPS = 64  # shuffled at a time: two thousand examples cost little more than 32
+_AHEAD = (
+    8  # batches made in a row, each in half the time it takes alone between two steps, which empty the caches
+)
 
 
 class Batches:
     """Masked batches of a dataset's training part, shuffled anew every epoch."""
 
     def __init__(self, dataset, config, seed, folder=None):
-        """dataset: Dataset; config: PretrainingConfig; folder: where the index of examples is kept (see `DatasetPart.examples`)."""
+        """dataset:
+
+        Dataset; config: PretrainingConfig; folder: where to keep the index of examples
+        (`DatasetPart.examples`).
+        """
         self.dataset, self.config, self.seed = dataset, config, seed
         self.examples = _examples(dataset.train, config, seed, folder)
-        self._shuffled = -1, None  # number of a group of steps, and its examples: what `_order` returned last
+        self._shuffled = -1, None  # the number of a group of steps and its examples: what `_order` found last
 
     def __getitem__(self, step):
-        """The Batch of update number `step` (from 0), on the host."""
+        """The MaskedBatch of update number `step` (from 0), on the host."""
         rows = self.examples[self._order(step)]
-        random = np.random.default_rng([self.seed, STREAM_MASKS, step])
+        random = np.random.default_rng([self.seed, Purpose.MASKS, step])
         batch = masked(self.dataset.train.tokens, rows, self.dataset.tokenizer, self.config, random)
         self.examples.release()
         self.dataset.train.release()
@@ -47,10 +57,10 @@ class Batches:
 
 
 def prefetched(batches, start, stop):
-    """batches[start], …, batches[stop - 1]: made on a thread of its own, while the caller works on those before.
+    """batches[start], …, batches[stop - 1], made on another thread while the caller works on earlier ones.
 
-    What making a batch raises is raised where that batch is asked for. Close the generator (`contextlib.closing`) when it is
-    left early: that ends the thread.
+    What making a batch raises is raised when that batch is asked for. Close the generator
+    (`contextlib.closing`) if you leave it early: that ends the thread.
     """
     thread = ThreadPoolExecutor(1, thread_name_prefix="input")
     waiting = deque()
@@ -65,21 +75,27 @@ def prefetched(batches, start, stop):
 
 
 def masked(tokens, rows, tokenizer, config, random):
-    """The Batch of the examples `rows` [B, 3] of a token stream."""
-    ids, valid, segments = make_batch(tokens, rows, config.seq_length, tokenizer.special_ids)
-    return mask_batch(ids, valid, segments, tokenizer.special_ids, tokenizer.mask_id, len(tokenizer), config, random)
+    """The MaskedBatch of the examples `rows` [B, 3] of a token stream; random: np.random.Generator."""
+    ids, valid, segments = assemble(tokens, rows, config.seq_length, tokenizer.special_ids)
+    special = tokenizer.special_ids
+    return mask_batch(ids, valid, segments, special, tokenizer.mask_id, len(tokenizer), config, random)
 
 
 def held_out_batch(dataset, config, seed, count, folder=None):
-    """The fixed evaluation set, as one Batch of at most `count` examples spread over the held-out part, with fixed masks."""
+    """The fixed evaluation set:
+
+    at most `count` examples, spread over the held-out part, with fixed masks -> MaskedBatch.
+    """
     examples = _examples(dataset.heldout, config, seed, folder)
     count = min(count, len(examples))
     rows = examples[np.arange(count) * len(examples) // count]
-    random = np.random.default_rng([seed, STREAM_EVALUATION])
+    random = np.random.default_rng([seed, Purpose.EVALUATION])
     batch = masked(dataset.heldout.tokens, rows, dataset.tokenizer, config, random)
     dataset.heldout.release()
     return batch
 
 
 def _examples(part, config, seed, folder):
-    return part.examples(config.seq_length, seed, config.single_segment_fraction, config.short_fraction, folder)
+    return part.examples(
+        config.seq_length, seed, config.single_segment_fraction, config.short_fraction, folder
+    )

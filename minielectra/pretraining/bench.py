@@ -4,65 +4,68 @@ import resource
 import statistics
 import sys
 import time
+from contextlib import closing
 
 import numpy as np
 
-from minielectra import backend
+from minielectra import backend, objectives
 from minielectra.electra.corruption import mask_batch
 from minielectra.electra.initialization import initialize
-from minielectra.objectives.electra import ElectraPretraining
-from minielectra.training.step import Trainee
+from minielectra.training.engine import make_engine
 
-WARMUP = 3
+WARMUP = 3  # steps that are not counted
 
 
-def bench(config, pretraining, steps=20, threads=None, device="cpu", seed=0, workers=None):
-    """Time `steps` training steps of a configuration -> a JSON-able dict: median milliseconds a step, tokens a second, GFLOP/s
-    by `step_flops`, peak resident memory in MB."""
-    xp = backend.load(device)
-    model = ElectraPretraining(config, pretraining, xp=xp)
-    initialize(model, seed)
-    trainee = Trainee(model, threads, workers)
+def bench(model_config, config, steps=20, threads=None, device="cpu", seed=0, workers=None):
+    """Time `steps` training steps of a configuration.
+
+    -> a dict for JSON: median milliseconds per step, tokens per second, GFLOP/s by `step_flops`, peak
+    resident memory in MB.
+    """
+    objective = objectives.make(model_config, config, backend.load(device))
+    initialize(objective, seed)
     random = np.random.default_rng(seed)
-    shape = (pretraining.batch_size, pretraining.seq_length)
-    ids = random.integers(5, config.vocab_size, shape).astype(np.int32)
-    special = (0, 1, 2, 3, 4)
-    batch = mask_batch(ids, np.ones(shape, bool), np.zeros_like(ids), special, 4, config.vocab_size, pretraining, random)
+    shape = (config.batch_size, config.seq_length)
+    ids = random.integers(5, model_config.vocab_size, shape).astype(np.int32)
+    special, mask_id = (0, 1, 2, 3, 4), 4
+    all_valid, segments = np.ones(shape, bool), np.zeros_like(ids)
+    batch = mask_batch(ids, all_valid, segments, special, mask_id, model_config.vocab_size, config, random)
     times = []
-    for step in range(WARMUP + steps):
-        begin = time.perf_counter()
-        trainee.step(batch, 1e-4, seed, step)  # its gradient norm waits for the device
-        times.append(time.perf_counter() - begin)
-    trainee.close()
+    with closing(make_engine(objective, threads, workers)) as engine:
+        for step in range(WARMUP + steps):
+            begin = time.perf_counter()
+            engine.step(batch, 1e-4, seed, step)  # its gradient norm waits for the device
+            times.append(time.perf_counter() - begin)
     seconds = statistics.median(times[WARMUP:])
     unit = 1024 * 1024 if sys.platform == "darwin" else 1024
     return {
         "ms_per_step": round(seconds * 1e3, 3),
         "tokens_per_second": round(ids.size / seconds, 1),
-        "gflops": round(step_flops(model) / seconds / 1e9, 1),
+        "gflops": round(step_flops(objective) / seconds / 1e9, 1),
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1),
-        "threads": trainee.count,
-        "workers": trainee.workers,
-        "shards": trainee.shards,
+        "threads": engine.n_workers,
+        "workers": engine.workers,
+        "shards": engine.n_shards,
         "batch_size": shape[0],
         "seq_length": shape[1],
-        "parameters": model.parameters.size,
+        "parameters": objective.parameters.size,
         "steps": steps,
         "device": device,
     }
 
 
-def step_flops(model):
-    """Floating-point operations of the matrix products of one step: 2 a multiply-add forward, twice that again backward."""
-    p = model.pretraining
-    rows, length = p.batch_size * p.seq_length, p.seq_length
-    chosen = p.batch_size * p.masked_per_example
+def step_flops(objective):
+    """Floating-point operations of the matrix products of one step: 2 per multiply-add forward, twice that
+    backward.
+    """
+    config, model_config = objective.config, objective.model_config
+    rows, length = config.batch_size * config.seq_length, config.seq_length
+    chosen = config.batch_size * config.masked_per_example
     total = 0
-    for name, shape in model.parameters.shapes.items():
+    for name, shape in objective.parameters.shapes.items():
         if name.endswith(".weight") and len(shape) == 2 and ".embeddings." not in name:
             total += 2 * (chosen if "generator_predictions" in name else rows) * shape[0] * shape[1]
-    for tower in (model.generator, model.discriminator):
-        if tower is not None:
-            total += 4 * rows * length * tower.config.hidden_size * tower.config.num_hidden_layers  # q kᵀ and p v
-    total += 2 * chosen * model.config.vocab_size * model.config.embedding_size  # tied output
+    for tower in objective.towers.values():
+        total += 4 * rows * length * tower.config.hidden_size * tower.config.num_hidden_layers  # q kᵀ and p v
+    total += 2 * chosen * model_config.vocab_size * model_config.embedding_size  # tied output
     return 3 * total

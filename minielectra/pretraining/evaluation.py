@@ -1,47 +1,54 @@
-"""Evaluation on held-out text, and the record of every score from which the learning curves are drawn."""
+"""Evaluation on held-out text:
+
+fixed texts, fixed masks, and fixed random numbers for the generator's samples.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from minielectra.backend import RandomStream, Workspace, to_device, to_host
-from minielectra.nn.layers import Run
-from minielectra.pretraining.batches import STREAM_EVALUATION
+from minielectra.backend import Purpose, RandomStream, Workspace, to_device, to_host
+from minielectra.electra.corruption import MaskedNormalizers
+from minielectra.nn.layers import PassContext
 from minielectra.runs import detection_counts as detection
 
 
 class Evaluator:
-    """Runs a model over a fixed evaluation set: fixed texts, fixed masks, fixed random numbers for the generator's samples."""
+    """Runs a pre-training objective over the evaluation set."""
 
-    def __init__(self, model, batch, seed, threads=1):
-        """model: ElectraPretraining; batch: Batch, on the host; threads: how many chunks of it are run at once."""
-        self.model, self.batch, self.seed = model, batch, seed
-        self._workspaces = [Workspace(model.parameters.xp) for _ in range(threads)]
-        size = max(1, model.pretraining.batch_size // model.pretraining.shards)
+    def __init__(self, objective, batch, seed, threads=1):
+        """batch:
+
+        MaskedBatch, on the host, all of the evaluation set; threads: how many chunks of it run at once.
+        """
+        self.objective, self.batch, self.seed = objective, batch, seed
+        self._workspaces = [Workspace(objective.parameters.xp) for _ in range(threads)]
+        size = max(1, objective.config.batch_size // objective.config.shards)
         self._chunks = [slice(start, start + size) for start in range(0, len(batch.input_ids), size)]
 
     def __call__(self):
-        """-> (metrics, scores): metrics a dict of floats under the names of `metrics.jsonl`; scores a dict of arrays for
-        `DetectionRecords.append`, None under the mlm objective.
+        """-> (metrics, record).
 
-        All means are over the whole set: the losses as in training, the rest as named. Padding counts nowhere.
+        metrics: a dict of floats under the names in `metrics.jsonl`; record: a dict of arrays for
+        `DetectionLog.append`, or None if there is no discriminator. All means are over the whole set; padding
+        counts nowhere.
         """
         with ThreadPoolExecutor(len(self._workspaces)) as pool:
-            pieces = list(pool.map(self._worker, range(len(self._workspaces))))
-        pieces = [piece for _, piece in sorted(pair for worker in pieces for pair in worker)]
-        joined = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-        b = self.batch
-        used = b.weights > 0
+            found = list(pool.map(self._worker, range(len(self._workspaces))))
+        chunks = [arrays for _, arrays in sorted(pair for pairs in found for pair in pairs)]
+        joined = {name: np.concatenate([arrays[name] for arrays in chunks]) for name in chunks[0]}
+        batch = self.batch
+        used = batch.weights > 0
         metrics = {
             "gen_loss": -float(joined["log_likelihood"][used].astype(np.float64).mean()),
             "gen_accuracy": float(joined["correct"][used].mean()),
         }
-        if self.model.discriminator is None:
+        if "logits" not in joined:
             return metrics, None
-        originals = np.take_along_axis(b.input_ids, b.positions, axis=1)
+        originals = np.take_along_axis(batch.input_ids, batch.positions, axis=1)
         metrics["sample_accuracy"] = float((joined["samples"] == originals)[used].mean())
-        replaced = detection.labels(b.input_ids, b.positions, used, joined["samples"])
-        metrics |= detection_metrics(joined["logits"][b.valid], replaced[b.valid])
+        replaced = detection.is_replaced(batch.input_ids, batch.positions, used, joined["samples"])
+        metrics |= detection_metrics(joined["logits"][batch.valid], replaced[batch.valid])
         scores = 1.0 / (1.0 + np.exp(-joined["logits"].astype(np.float64)))
         record = {
             "samples": joined["samples"],
@@ -51,16 +58,20 @@ class Evaluator:
         return metrics, record
 
     def _worker(self, i):
-        """Every chunk number ≡ i (mod threads): (number, arrays) of each."""
-        return [(n, self._chunk(self._workspaces[i], n)) for n in range(i, len(self._chunks), len(self._workspaces))]
+        """Every chunk number ≡ i (mod threads) -> [(number, its arrays)]."""
+        numbers = range(i, len(self._chunks), len(self._workspaces))
+        return [(number, self._chunk(self._workspaces[i], number)) for number in numbers]
 
-    def _chunk(self, ws, number):
-        xp = self.model.parameters.xp
-        ws.reset()
+    def _chunk(self, workspace, number):
+        xp = self.objective.parameters.xp
+        workspace.reset()
         part = self.batch.shard(self._chunks[number])
-        random = RandomStream((self.seed, STREAM_EVALUATION, number))  # on the host: any device samples alike
+        random = RandomStream(
+            (self.seed, Purpose.EVALUATION, number)
+        )  # on the host: every device samples alike
         uniform = to_device(random.uniform(part.positions.size, np.float32), xp)
-        outcome, _ = self.model.forward(part.to_device(xp), (1.0, 1.0), Run(ws, backward=False), uniform)
+        context = PassContext(workspace, backward=False)
+        outcome, _ = self.objective.forward(part.to_device(xp), MaskedNormalizers(1.0, 1.0), context, uniform)
         p = to_host(outcome.probabilities)
         target = np.take_along_axis(part.input_ids, part.positions, axis=1)
         likelihood = p[np.arange(len(p)), target.reshape(-1)].reshape(target.shape)
@@ -68,16 +79,16 @@ class Evaluator:
             "log_likelihood": np.log(np.maximum(likelihood, np.finfo(likelihood.dtype).tiny)),
             "correct": p.argmax(axis=-1).reshape(target.shape) == target,
         }
-        if outcome.logits is not None:
+        if "discriminator" in self.objective.towers:
             arrays["samples"] = to_host(outcome.samples)
             arrays["logits"] = to_host(outcome.logits).reshape(part.input_ids.shape).copy()
         return arrays
 
 
 def detection_metrics(logits, replaced):
-    """logits, replaced [N] (padding left out) -> the discriminator's figures. A token is flagged where its logit is above 0.
+    """The discriminator's figures; a token is flagged if its logit is above 0.
 
-    Ratios whose denominator is empty are None.
+    logits, replaced [N], padding left out -> {name: float}. A ratio with an empty denominator is None.
     """
     logits, replaced = logits.astype(np.float64), replaced.astype(bool)
     flagged = logits > 0
@@ -89,12 +100,26 @@ def detection_metrics(logits, replaced):
 
     recall, specificity = ratio(caught, positives), ratio(kept, negatives)
     area = detection.auc(logits, replaced)
+    cross_entropy = np.maximum(logits, 0) - logits * replaced + np.log1p(np.exp(-np.abs(logits)))
     return {
-        "disc_loss": float((np.maximum(logits, 0) - logits * replaced + np.log1p(np.exp(-np.abs(logits)))).mean()),
+        "disc_loss": float(cross_entropy.mean()),
         "disc_auc": None if np.isnan(area) else area,
         "disc_precision": ratio(caught, float(flagged.sum())),
         "disc_recall": recall,
-        "disc_balanced_accuracy": None if recall is None or specificity is None else (recall + specificity) / 2,
+        "disc_balanced_accuracy": None
+        if recall is None or specificity is None
+        else (recall + specificity) / 2,
         "disc_accuracy": (caught + kept) / len(logits),
         "baseline_accuracy": negatives / len(logits),
     }
+
+
+def unigram_loss(counts, batch, special_ids):
+    """The MLM loss, in nats, of predicting every held-out token by its frequency in the training text (plus
+    one).
+
+    It is the level of the plateau on which masked language models start. counts [V]; batch: MaskedBatch.
+    """
+    tokens = batch.input_ids[~np.isin(batch.input_ids, list(special_ids))]
+    probability = (counts + 1.0) / (counts + 1.0).sum()
+    return float(-np.log(probability[tokens]).mean())

@@ -1,69 +1,113 @@
-"""A run's model, opened."""
+"""Opening pre-trained models, in a run or in Hugging Face's layout; exporting the first as the second."""
 
 from pathlib import Path
 
 import numpy as np
 
+from minielectra import objectives
 from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
 from minielectra.detect import detect
 from minielectra.electra.towers import ElectraForPreTraining
 from minielectra.errors import InputError
 from minielectra.formats.exported_pair import save_towers
-from minielectra.objectives.electra import ElectraPretraining
 from minielectra.runs import run_folder
 from minielectra.runs.checkpoints import list_checkpoints, load_parameters
 
 
 def load_pretraining(run, checkpoint=None):
-    """The joint model of a run at a checkpoint's folder (the last one by default) -> ElectraPretraining, WordPieceTokenizer.
+    """The model of a run -> an `objectives.base.PretrainingObjective`, WordPieceTokenizer.
 
-    Raises InputError where there is no run, or no checkpoint in it yet.
+    checkpoint: its folder, by default the last one's. Raises InputError if there is no run, or no checkpoint.
     """
     info = run_folder.load(run)
-    config, pretraining = run_folder.configs(info, run)
-    if checkpoint is None:
-        checkpoints = list_checkpoints(run)
-        if not checkpoints:
-            raise InputError(f"{run}: no checkpoint yet; continue the run with --resume {run}")
-        checkpoint = checkpoints[-1][1]
-    model = ElectraPretraining(config, pretraining)
-    load_parameters(checkpoint, model.parameters)
-    return model, WordPieceTokenizer.from_file(Path(run) / "vocab.txt", info.get("lowercase", True))
+    model_config, config = run_folder.configs(info, run)
+    checkpoint = _checkpoints(run)[-1][1] if checkpoint is None else checkpoint
+    objective = objectives.make(model_config, config)
+    load_parameters(checkpoint, objective.parameters)
+    return objective, WordPieceTokenizer.from_file(Path(run) / "vocab.txt", info.get("lowercase", True))
 
 
 def load_discriminator(source):
-    """A discriminator and its tokenizer from a run's folder or from a directory in Hugging Face's layout.
+    """A discriminator with its tokenizer -> ElectraForPreTraining, WordPieceTokenizer.
 
-    Raises InputError where `source` is neither, or a run without a discriminator.
+    source: a run, a model directory in Hugging Face's layout, or a folder that `export` wrote. Raises
+    InputError if it is none of these, or if it has no discriminator.
     """
-    if (Path(source) / "run.json").exists():
-        model, tokenizer = load_pretraining(source)
-        if model.discriminator is None:
-            raise InputError(f"{source}: was trained with --objective mlm and has no discriminator")
-        return model.discriminator, tokenizer
-    model, tokenizer = ElectraForPreTraining.from_pretrained(source), WordPieceTokenizer.from_pretrained(source)
-    if len(tokenizer) > model.config.vocab_size:
-        raise InputError(f"{source}: the vocabulary has {len(tokenizer)} pieces, the model only {model.config.vocab_size}")
-    return model, tokenizer
+    if is_run(source):
+        objective, tokenizer = load_pretraining(source)
+        return _discriminator(objective, source), tokenizer
+    directory = model_directory(source)
+    model = ElectraForPreTraining.from_pretrained(directory)
+    return model, load_tokenizer(directory, model.config)
 
 
 def score_at_checkpoints(run, sentence):
-    """One sentence at every checkpoint of a run -> tokens [n], scores [R, n], steps [R]: the film strip of `plot --sentence`."""
+    """One sentence, scored at every checkpoint of a run: what the film strip of `plot --sentence` shows.
+
+    -> tokens, n strings; scores [R, n], probabilities of "replaced"; steps [R]. Raises InputError if the run
+    has no checkpoint or no discriminator, or if the sentence is empty.
+    """
     results, steps = [], []
-    for step, folder in list_checkpoints(run):
-        model, tokenizer = load_pretraining(run, folder)
-        if model.discriminator is None:
-            raise InputError(f"{run}: was trained with --objective mlm and has no discriminator")
-        results.append(detect(model.discriminator, tokenizer, sentence))
+    for step, folder in _checkpoints(run):
+        objective, tokenizer = load_pretraining(run, folder)
+        results.append(detect(_discriminator(objective, run), tokenizer, sentence))
         steps.append(step)
-    if not results:
-        raise InputError(f"{run}: no checkpoint yet; continue the run with --resume {run}")
     if not results[0]["tokens"]:
         raise InputError("--sentence is empty: give at least one word")
     return results[0]["tokens"], np.array([result["replaced"] for result in results]), steps
 
 
 def export(run, directory):
-    """Write a run's towers as Hugging Face directories: `discriminator` and `generator` under `directory` -> their paths."""
-    model, tokenizer = load_pretraining(run)
-    return save_towers(model, directory, tokenizer)
+    """Write the models of a run as Hugging Face directories inside `directory` -> their paths.
+
+    They are called `discriminator` and `generator`. Raises InputError if there is no run, or no checkpoint.
+    """
+    objective, tokenizer = load_pretraining(run)
+    return save_towers(objective, directory, tokenizer)
+
+
+# What counts as a pre-trained model: a run, a directory in Hugging Face's layout, or a folder of `export`.
+
+
+def is_run(source):
+    """Whether `source` is the folder of a run."""
+    return (Path(source) / "run.json").exists()
+
+
+def model_directory(source):
+    """The directory in Hugging Face's layout that `source` means -> Path.
+
+    That is `source` itself, unless it is a folder that `export` wrote: then it is the discriminator inside.
+    """
+    source, inside = Path(source), Path(source) / "discriminator"
+    return inside if (inside / "config.json").exists() and not (source / "config.json").exists() else source
+
+
+def load_tokenizer(directory, config):
+    """The tokenizer in the directory of a model of configuration `config`.
+
+    Raises InputError if there is none, or if it has more word pieces than the model.
+    """
+    tokenizer = WordPieceTokenizer.from_pretrained(directory)
+    if len(tokenizer) > config.vocab_size:
+        raise InputError(
+            f"{directory}: the vocabulary has {len(tokenizer)} pieces, but the model only "
+            f"{config.vocab_size}; use the vocab.txt that the model was trained with"
+        )
+    return tokenizer
+
+
+def _checkpoints(run):
+    """[(step, folder)] of a run's checkpoints. Raises InputError if there are none."""
+    checkpoints = list_checkpoints(run)
+    if not checkpoints:
+        raise InputError(f"{run}: no checkpoint yet; continue the run with --resume {run}")
+    return checkpoints
+
+
+def _discriminator(objective, run):
+    """The discriminator among an objective's towers. Raises InputError if there is none."""
+    if "discriminator" not in objective.towers:
+        name = objective.config.objective
+        raise InputError(f"{run}: was trained with --objective {name} and has no discriminator")
+    return objective.towers["discriminator"]

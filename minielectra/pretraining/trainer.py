@@ -1,108 +1,161 @@
-"""The trainer: from a run's folder to a trained model in it, from the beginning or from its last checkpoint.
+"""The trainer: from a run's folder to a trained model in it, from the beginning or from the last checkpoint.
 
-There is one path for both. Everything a step needs is a function of (settings, seed, step); a checkpoint adds the parameters and
-Adam's moments. So a run that was killed at any moment and resumed ends with the same bits as one that was not.
+There is one path for both. Everything that a step needs is a function of (settings, seed, step), and a
+checkpoint adds the weights and what the optimizer remembers. So a run that was killed at any moment and
+resumed ends with the same bits as one that was not.
 """
 
-import json
 import math
 import signal
 import sys
 import threading
 import time
 from contextlib import closing, contextmanager
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from minielectra import backend
+from minielectra import backend, objectives
 from minielectra.electra.initialization import initialize
 from minielectra.errors import InputError
 from minielectra.formats.exported_pair import read_towers
-from minielectra.formats.files import write_text
-from minielectra.objectives.electra import ElectraPretraining
 from minielectra.optim.schedule import learning_rate
 from minielectra.pretraining.batches import Batches, held_out_batch, prefetched
-from minielectra.pretraining.evaluation import Evaluator
-from minielectra.pretraining.pretraining_config import configure
+from minielectra.pretraining.evaluation import Evaluator, unigram_loss
+from minielectra.pretraining.presets import configure
 from minielectra.pretraining.run_data import open_dataset
+from minielectra.pretraining.run_settings import DEFAULT_CHECKPOINTS, DEFAULT_EVALUATIONS, RunSettings
 from minielectra.runs import run_folder
 from minielectra.runs.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
 from minielectra.runs.detection_records import DetectionLog
-from minielectra.runs.metrics_log import read_metrics
-from minielectra.training.step import Trainee
+from minielectra.runs.metrics_log import MetricsLog
+from minielectra.training.engine import make_engine
 
-EVALUATION_TOKENS = 32768  # size of the evaluation set, where the held-out part has that many
-DEFAULT_EVALUATIONS, DEFAULT_CHECKPOINTS = 30, 8  # in a run, unless --eval-every and --checkpoint-every say otherwise
-CLOSING_SECONDS = 12.0  # what a run of --minutes keeps back for its last checkpoint and its pictures
+EVALUATION_TOKENS = 32768  # size of the evaluation set, if the held-out part has that many
+CLOSING_SECONDS = 12.0  # what a run of --minutes keeps for its last checkpoint and its pictures
 CALIBRATION_STEPS = 30
 
 
 class Interrupted(Exception):
-    """The user pressed Ctrl-C; everything up to `step` is saved in `folder`."""
+    """The user pressed Ctrl-C. Everything up to `step` is saved in `folder`."""
 
     def __init__(self, step, folder):
         super().__init__(f"stopped after step {step}; everything is saved in {folder}")
         self.step, self.folder = step, folder
 
 
+@dataclass
+class RunningLosses:
+    """Sums of the training losses since the last evaluation."""
+
+    steps: int = 0
+    gen_loss: float = 0.0
+    disc_loss: float = 0.0
+
+    def add(self, result):
+        """Add a StepResult."""
+        self.steps += 1
+        self.gen_loss += result.gen_loss
+        self.disc_loss += result.disc_loss or 0.0
+
+
 class Trainer:
     """One run: `Trainer(folder).run()` takes it from where it is to its end."""
 
-    def __init__(self, folder, started=None, machine=None):
-        """folder: a run's, with its run.json; started: time.monotonic() at which a budget of --minutes began; machine: settings
-        that may differ from the run's own, since they change no result (threads, workers)."""
+    def __init__(self, folder, started=None, machine=None, initial=None):
+        """folder: a run's, with its run.json.
+
+        started: time.monotonic() at which a budget of --minutes began; default: now. machine: settings that
+        may differ from the run's own, because they change no result. initial: the weights that --init named,
+        {name: array}, if they are read already.
+        """
         self.folder = Path(folder)
         self.started = time.monotonic() if started is None else started
         self.info = run_folder.load(folder)
-        self.settings = s = self.info["settings"] | (machine or {})
-        self.xp = backend.load(s["device"])
-        dataset = open_dataset(self.folder, s)
+        self.settings = RunSettings.from_dict(self.info["settings"] | (machine or {}))
+        self._initial = initial
+
+    def run(self):
+        """Train to the end -> the last metrics.
+
+        Raises Interrupted on Ctrl-C, after saving; InputError for text that cannot be used or a loss that is
+        not finite.
+        """
+        settings = self.settings
+        xp = backend.load(settings.device)
+        dataset = self._open_dataset()
+        vocabulary = {"vocab_size": len(dataset.tokenizer)}
+        self.model_config, self.config = configure(settings.preset, settings.overrides | vocabulary)
+        objective = objectives.make(self.model_config, self.config, xp)
+        self._initialize(objective)
+        with closing(make_engine(objective, settings.threads, settings.workers)) as self.engine:
+            self._set_up(dataset)
+            return self._train()
+
+    def _open_dataset(self):
+        dataset = open_dataset(self.folder, self.settings)
         fingerprint = dataset.info.get("fingerprint")
         if self.info.get("corpus", {}).get("fingerprint", fingerprint) != fingerprint:
             raise InputError(
-                f"{dataset.directory}: not the corpus this run began with; prepare that one again, or start a new run"
+                f"{dataset.directory}: not the corpus this run began with; prepare that one again, "
+                "or start a new run"
             )
-        overrides = s["overrides"] | {"vocab_size": len(dataset.tokenizer)}
-        self.config, self.pretraining = configure(s["preset"], overrides)
-        model = ElectraPretraining(self.config, self.pretraining, xp=self.xp)
-        if s.get("init") and not list_checkpoints(self.folder):
-            model.parameters.load_state(read_towers(s["init"], self.pretraining.objective, self.pretraining.tie_encoders)[1])
+        return dataset
+
+    def _initialize(self, objective):
+        """Weights to start from. They are overwritten if there is a checkpoint."""
+        if self.settings.init and not list_checkpoints(self.folder):
+            if self._initial is None:
+                self._initial = read_towers(
+                    self.settings.init, self.config.objective, self.config.tie_encoders
+                )[1]
+            objective.parameters.load_state(self._initial)
+            self._initial = None
         else:
-            initialize(model, s["seed"])
-        self.trainee = Trainee(model, s["threads"], s.get("workers"))
-        indexes = self.folder / "data"  # what is kept of a corpus so that starting again need not read it
-        self.batches = Batches(dataset, self.pretraining, s["seed"], indexes)
-        count = max(1, EVALUATION_TOKENS // self.pretraining.seq_length)
-        held_out = held_out_batch(dataset, self.pretraining, s["seed"], count, indexes)
-        self.evaluate = Evaluator(self.trainee.model, held_out, s["seed"], self.trainee.count)
-        frequencies = dataset.train.token_counts(len(dataset.tokenizer), indexes)
-        special = dataset.tokenizer.special_ids
-        self.log = DetectionLog(self.folder / "detection.npz", held_out, frequencies, special)
-        self.unigram_entropy = unigram_loss(frequencies, held_out, special)
-        dataset.tokenizer.save(self.folder / "vocab.txt")
-        corpus = {"fingerprint": fingerprint, "sources": dataset.info.get("sources"), "train_tokens": dataset.train.n_tokens}
-        steps = self.info.get("steps") or s["steps"] or self._calibrate(s["minutes"])
+            initialize(objective, self.settings.seed)
+
+    def _set_up(self, dataset):
+        """Batches, evaluation, logs and the number of steps; all of it recorded in run.json and vocab.txt."""
+        settings, config, tokenizer = self.settings, self.config, dataset.tokenizer
+        indexes = (
+            self.folder / "data"
+        )  # what is worth keeping of a corpus, so that resuming need not read it all
+        self.batches = Batches(dataset, config, settings.seed, indexes)
+        count = max(1, EVALUATION_TOKENS // config.seq_length)
+        held_out = held_out_batch(dataset, config, settings.seed, count, indexes)
+        self.evaluate = Evaluator(self.engine.objective, held_out, settings.seed, self.engine.n_workers)
+        frequencies = dataset.train.token_counts(len(tokenizer), indexes)
+        self.unigram_entropy = unigram_loss(frequencies, held_out, tokenizer.special_ids)
+        self.metrics_log = MetricsLog(self.folder)
+        self.detection_log = DetectionLog(self.folder, held_out, frequencies, tokenizer.special_ids)
+        self.steps = self.info.get("steps") or settings.steps or self._calibrate(settings.minutes)
+        self.eval_every = settings.eval_every or max(1, self.steps // DEFAULT_EVALUATIONS)
+        self.checkpoint_every = settings.checkpoint_every or max(1, self.steps // DEFAULT_CHECKPOINTS)
+        tokenizer.save(self.folder / "vocab.txt")
         self.info = run_folder.with_configs(
-            self.info, self.config, self.pretraining, steps=steps, corpus=corpus, lowercase=dataset.tokenizer.lowercase
+            self.info,
+            self.model_config,
+            self.config,
+            steps=self.steps,
+            corpus={
+                "fingerprint": dataset.info.get("fingerprint"),
+                "sources": dataset.info.get("sources"),
+                "train_tokens": dataset.train.n_tokens,
+            },
+            lowercase=tokenizer.lowercase,
         )
         run_folder.save(self.folder, self.info)
-        self.steps = steps
-        self.eval_every = s["eval_every"] or max(1, steps // DEFAULT_EVALUATIONS)
-        self.checkpoint_every = s["checkpoint_every"] or max(1, steps // DEFAULT_CHECKPOINTS)
 
-    def run(self):
-        """Train to the end. Returns the last metrics. Raises Interrupted on Ctrl-C, after saving; InputError where a loss is not
-        finite."""
-        step, state = self._restore()
-        self.metrics = read_metrics(self.folder, up_to=step if step else -1)  # what no checkpoint covers is done again
-        write_text(self.folder / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in self.metrics))
-        self.tokens, self.running = state["tokens"], state["running"]
-        self.clock = time.monotonic() - state["seconds"]
-        bar = tqdm(total=self.steps, initial=step, unit="step", desc="train", dynamic_ncols=True, smoothing=0.05)
-        with bar, interruptible() as stop, closing(prefetched(self.batches, step, self.steps)) as batches:
-            if step == 0 and not self.metrics:
+    def _train(self):
+        step = self._restore()
+        bar = tqdm(
+            total=self.steps, initial=step, unit="step", desc="train", dynamic_ncols=True, smoothing=0.05
+        )
+        batches = prefetched(self.batches, step, self.steps)
+        with bar, interruptible() as stop, closing(self.detection_log), closing(batches):
+            if step == 0 and not self.metrics_log.rows:
                 self._evaluate(0, bar)
             for batch in batches:
                 self._step(step, batch)
@@ -114,98 +167,108 @@ class Trainer:
                     self._save(step)
                 if stop.is_set() and step < self.steps:
                     raise Interrupted(step, self.folder)
-        return self.metrics[-1]
+        return self.metrics_log.rows[-1]
 
     def _step(self, step, batch):
-        p = self.pretraining
-        warmup = p.warmup_steps or math.ceil(p.warmup_fraction * self.steps)
-        self.rate = learning_rate(step, self.steps, p.learning_rate, warmup)
-        result = self.trainee.step(batch, self.rate, self.settings["seed"], step)
+        config = self.config
+        warmup = config.warmup_steps or math.ceil(config.warmup_fraction * self.steps)
+        self.rate = learning_rate(step, self.steps, config.learning_rate, warmup)
+        result = self.engine.step(batch, self.rate, self.settings.seed, step)
         if not result.finite:
             raise InputError(
-                f"{self.folder}: a loss or gradient is not finite at step {step + 1} (MLM {result.gen_loss}, discriminator "
-                f"{result.disc_loss}, gradient norm {result.grad_norm}); lower --set learning_rate (now {p.learning_rate}) and "
-                "start anew"
+                f"{self.folder}: a loss or gradient is not finite at step {step + 1} (MLM {result.gen_loss}, "
+                f"discriminator {result.disc_loss}, gradient norm {result.grad_norm}); "
+                f"start a new run with a lower --set learning_rate (now {config.learning_rate})"
             )
         self.tokens += int(batch.valid.sum())
-        sums = [self.running[0] + 1, self.running[1] + result.gen_loss, self.running[2] + (result.disc_loss or 0.0)]
-        self.running = sums
+        self.running.add(result)
 
     def _evaluate(self, step, bar):
         seconds = time.monotonic() - self.clock
         metrics, record = self.evaluate()
-        count, gen_loss, disc_loss = self.running
-        last = self.metrics[-1] if self.metrics else {"tokens": 0, "seconds": 0.0}
+        running, rows = self.running, self.metrics_log.rows
+        last = rows[-1] if rows else {"tokens": 0, "seconds": 0.0}
         elapsed = seconds - last["seconds"]
-        entry = {
-            "step": step, "tokens": self.tokens, "seconds": round(seconds, 3), **metrics,
+        speed, gen_loss, disc_loss = None, None, None
+        if running.steps:
+            gen_loss = running.gen_loss / running.steps
+            if "discriminator" in self.engine.objective.towers:
+                disc_loss = running.disc_loss / running.steps
+            if elapsed > 0:
+                speed = round((self.tokens - last["tokens"]) / elapsed, 1)
+        row = {
+            "step": step,
+            "tokens": self.tokens,
+            "seconds": round(seconds, 3),
+            **metrics,
             "unigram_entropy": self.unigram_entropy,
-            "train_gen_loss": gen_loss / count if count else None,
-            "train_disc_loss": disc_loss / count if count and self.trainee.model.discriminator else None,
-            "learning_rate": getattr(self, "rate", 0.0),
-            "tokens_per_second": round((self.tokens - last["tokens"]) / elapsed, 1) if elapsed > 0 and count else None,
-        }  # fmt: skip
-        self.running = [0, 0.0, 0.0]
+            "train_gen_loss": gen_loss,
+            "train_disc_loss": disc_loss,
+            "learning_rate": self.rate,
+            "tokens_per_second": speed,
+        }
+        self.running = RunningLosses()
         if record is not None:
-            self.log.append(step, record)
-        self.metrics.append(entry)
-        with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-        bar.set_postfix(progress(entry), refresh=False)
-        self.clock = time.monotonic() - seconds  # the training clock stands still while evaluating
+            self.detection_log.append(step, record)
+        self.metrics_log.append(row)
+        bar.set_postfix(progress(row), refresh=False)
+        self.clock = time.monotonic() - seconds  # the training clock stands still during an evaluation
 
     def _save(self, step):
-        seconds = time.monotonic() - self.clock
-        state = {"tokens": self.tokens, "seconds": round(seconds, 3), "running": self.running}
-        save_checkpoint(self.folder, step, self.trainee, state)
+        state = {
+            "tokens": self.tokens,
+            "seconds": round(time.monotonic() - self.clock, 3),
+            "running": list(astuple(self.running)),
+        }
+        save_checkpoint(self.folder, step, self.engine.objective.parameters, self.engine.optimizer, state)
 
     def _restore(self):
+        """Go back to the last checkpoint, if there is one -> the number of steps taken."""
+        step, state = 0, {"tokens": 0, "seconds": 0.0, "running": []}
         checkpoints = list_checkpoints(self.folder)
-        if not checkpoints:
-            return 0, {"tokens": 0, "seconds": 0.0, "running": [0, 0.0, 0.0]}
-        step, folder = checkpoints[-1]
-        state = load_checkpoint(folder, self.trainee)
-        self.log.restore(step)
-        return step, state
+        if checkpoints:
+            step, folder = checkpoints[-1]
+            state = load_checkpoint(folder, self.engine.objective.parameters, self.engine.optimizer)
+        for log in (self.metrics_log, self.detection_log):
+            log.restore(step if checkpoints else -1)  # what no checkpoint covers is done again
+        self.tokens, self.running, self.rate = state["tokens"], RunningLosses(*state["running"]), 0.0
+        self.clock = time.monotonic() - state["seconds"]
+        return step
 
     def _calibrate(self, minutes):
-        """How many steps fit into a run of so many minutes, by timing some at learning rate 0 and an evaluation."""
-        seed = self.settings["seed"]
+        """How many steps fit into a run of so many minutes, from the time of some steps at rate 0 and of an
+        evaluation.
+        """
         times = []
         begin = time.monotonic()
         for step, batch in enumerate(prefetched(self.batches, 0, CALIBRATION_STEPS)):
-            self.trainee.step(batch, 0.0, seed, step)
+            self.engine.step(batch, 0.0, self.settings.seed, step)
             times.append(time.monotonic() - begin)
             begin += times[-1]
-        self.trainee.optimizer.reset()
+        self.engine.optimizer.reset()
         begin = time.monotonic()
         self.evaluate()
         evaluation = time.monotonic() - begin
-        left = minutes * 60 - (time.monotonic() - self.started) - CLOSING_SECONDS - evaluation * (DEFAULT_EVALUATIONS + 2)
+        spent = time.monotonic() - self.started
+        left = minutes * 60 - spent - CLOSING_SECONDS - evaluation * (DEFAULT_EVALUATIONS + 2)
         per_step = float(np.mean(times[CALIBRATION_STEPS // 3 :]))
         return max(10, int(left / per_step))
 
 
-def progress(entry):
+def progress(row):
     """The figures that matter, for the progress bar."""
-    shown = {"MLM": entry["gen_loss"], "AUC": entry.get("disc_auc"), "recall": entry.get("disc_recall")}
+    shown = {"MLM": row["gen_loss"], "AUC": row.get("disc_auc"), "recall": row.get("disc_recall")}
     text = {name: f"{value:.3f}" for name, value in shown.items() if value is not None}
-    if entry["tokens_per_second"]:
-        text["tok/s"] = f"{entry['tokens_per_second']:,.0f}"
+    if row["tokens_per_second"]:
+        text["tok/s"] = f"{row['tokens_per_second']:,.0f}"
     return text
-
-
-def unigram_loss(counts, batch, special_ids):
-    """The MLM loss, in nats, of predicting every held-out token by its frequency in the training text (plus one): the level of
-    the plateau on which masked language models start."""
-    tokens = batch.input_ids[~np.isin(batch.input_ids, list(special_ids))]
-    probability = (counts + 1.0) / (counts + 1.0).sum()
-    return float(-np.log(probability[tokens]).mean())
 
 
 @contextmanager
 def interruptible():
-    """Within, Ctrl-C and a polite kill (SIGTERM) set the event instead of breaking off in the middle of a step."""
+    """Within it, Ctrl-C and a polite kill (SIGTERM) set the event instead of breaking off in the middle of a
+    step.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -213,7 +276,7 @@ def interruptible():
 
     def handler(*_):
         if stop.is_set():
-            sys.exit(130)  # the second Ctrl-C means now
+            sys.exit(130)  # a second Ctrl-C means now
         stop.set()
 
     before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -1,1 +1,6 @@
-"""Floor 5: the optimiser, the training step on shards, evaluation and its records, checkpoints, the trainer."""
+"""The engine that pre-training and fine-tuning share: one step, and the ways to run its parts at once.
+
+`contracts.py` says what a step needs from a model, a batch and an optimizer. `step.py` is the step itself, on
+one screen. `engine.py` chooses how it is run; `worker.py`, `threads.py` and `processes.py` run it in
+parallel, with the same bits.
+"""

@@ -1,25 +1,21 @@
-"""What the fast operations share: blocks that stay in cache, and sums by BLAS."""
-
-from itertools import pairwise
+"""Blocks that stay in cache, and sums by BLAS: what the fast operations share."""
 
 import numpy as np
 
 from minielectra.backend import array_module
 
-# Elements: 1 MiB in float32. Smaller blocks would fit closer caches, but threads would meet at Python's lock more often.
+# Elements: 1 MiB in float32. Smaller blocks would fit a closer cache, but threads would wait for Python's
+# lock more often.
 BLOCK = 1 << 18
 
 
 def blocks(x, rows, row_size, elements=BLOCK):
-    """Slices over `rows` rows of `row_size` elements each, about `elements` elements a slice; one slice where `x` is on a device."""
+    """Slices over `rows` rows of `row_size` elements each, about `elements` elements per slice;
+
+    one slice if x is on a device.
+    """
     step = max(1, elements // max(1, row_size)) if array_module(x) is np else max(1, rows)
     return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
-
-
-def slices(count, parts):
-    """`count` items in `parts` consecutive slices whose sizes differ by at most one."""
-    edges = [count * i // parts for i in range(parts + 1)]
-    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 def column_sum(x):

@@ -1,13 +1,16 @@
-"""GELU in blocks, value and derivative at once; derivation in `ops/reference/gelu.py`.
+"""GELU in blocks, value and derivative at once; derivation in `reference/gelu.py`.
 
-Forward also computes y', where all its ingredients are at hand, and leaves it in the memory of x; backward is one product.
+The forward pass also computes y', while all its ingredients are at hand, and leaves it in the memory of x.
+The backward pass is then one product.
 
-NumPy has no erf. In float64, where only checks run, `math.erf` is applied element by element. In float32 we use
+NumPy has no erf. In float64, which only checks use, `math.erf` is applied element by element. In float32 we
+use
 
     erf(x/√2) ≈ tanh(x P(x²)),
 
-P the weighted least-squares polynomial of degree 6 fitted to artanh(erf(x/√2))/x on 0 < x < 5.5, x² clipped at 5.5²: evaluated
-in float32 it is within 1.7e-7 of erf everywhere, which is the rounding of float32 itself.
+where P is the weighted least-squares polynomial of degree 6 fitted to artanh(erf(x/√2))/x on 0 < x < 5.5, and
+x² is clipped at 5.5². Evaluated in float32, it is within 1.7e-7 of erf everywhere: the rounding of float32
+itself.
 """
 
 import math
@@ -30,19 +33,21 @@ ERF_POLYNOMIAL = (
 ERF_CLIP = 5.5**2
 
 
-def gelu_forward(x, ws=None, backward=True):
-    """x [...] float32 or float64, contiguous -> y [...], cache. x is overwritten by dy/dx, which is the cache; or, where no backward
-    pass follows, by y."""
-    return _in_blocks(x, _exact_block, ws, backward)
+def gelu_forward(x, workspace=None, backward=True):
+    """x [...] float32 or float64, contiguous -> y [...], cache.
+
+    x is overwritten: by dy/dx, which is the cache, or, if no backward pass follows, by y.
+    """
+    return _in_blocks(x, _exact_block, workspace, backward)
 
 
-def gelu_tanh_forward(x, ws=None, backward=True):
+def gelu_tanh_forward(x, workspace=None, backward=True):
     """The tanh form of the same."""
-    return _in_blocks(x, _tanh_block, ws, backward)
+    return _in_blocks(x, _tanh_block, workspace, backward)
 
 
 def gelu_backward(dy, cache):
-    """dy [...] -> dx [...], which overwrites dy; for both forms."""
+    """dy [...] -> dx [...], which overwrites dy. Serves both forms."""
     dy *= cache
     return dy
 
@@ -50,12 +55,12 @@ def gelu_backward(dy, cache):
 gelu_tanh_backward = gelu_backward
 
 
-def _in_blocks(x, block_function, ws, backward):
-    memory = allocator(ws, x)
+def _in_blocks(x, block_function, workspace, backward):
+    memory = allocator(workspace, x)
     y = memory.empty(x.shape, x.dtype) if backward else x
     flat_x, flat_y = x.reshape(-1), y.reshape(-1)
     parts = blocks(flat_x, x.size, 1)
-    with scratch(ws):
+    with scratch(workspace):
         spare = memory.empty((2, parts[0].stop if parts else 0), x.dtype)
         for part in parts:
             size = part.stop - part.start

@@ -1,16 +1,17 @@
-"""Layer normalisation in blocks of rows; derivation in `ops/reference/layernorm.py`."""
+"""Layer normalisation in blocks of rows; derivation in `reference/layernorm.py`."""
 
 from minielectra.backend import allocator, array_module, scratch
 from minielectra.ops.fast.blocks import blocks, column_sum, row_dot, row_sum
+from minielectra.ops.reference.layernorm import LayerNormCache
 
 
-def layernorm_forward(x, weight, bias, eps=1e-12, ws=None):
+def layernorm_forward(x, weight, bias, eps=1e-12, workspace=None):
     """x [N, H], weight [H], bias [H] -> y [N, H], cache. x is overwritten by x̂."""
-    memory = allocator(ws, x)
+    memory = allocator(workspace, x)
     y, rstd = memory.empty(x.shape, x.dtype), memory.empty((x.shape[0], 1), x.dtype)
     for part in blocks(x, *x.shape):
         _forward_block(x[part], y[part], rstd[part], weight, bias, eps)
-    return y, (x, rstd, weight)
+    return y, LayerNormCache(x, rstd, weight)
 
 
 def _forward_block(x, y, rstd, weight, bias, eps):
@@ -26,14 +27,16 @@ def _forward_block(x, y, rstd, weight, bias, eps):
     y += bias
 
 
-def layernorm_backward(dy, cache, dweight, dbias, ws=None):
+def layernorm_backward(dy, cache, dweight, dbias, workspace=None):
     """dy [N, H] -> dx [N, H], which overwrites dy. Adds into dweight [H] and dbias [H]."""
     xhat, rstd, weight = cache
     parts = blocks(dy, *dy.shape)
-    with scratch(ws):
-        product = allocator(ws, dy).empty(dy[parts[0]].shape if parts else dy.shape, dy.dtype)
+    with scratch(workspace):
+        product = allocator(workspace, dy).empty(dy[parts[0]].shape if parts else dy.shape, dy.dtype)
         for part in parts:
-            _backward_block(dy[part], xhat[part], rstd[part], weight, dweight, dbias, product[: part.stop - part.start])
+            _backward_block(
+                dy[part], xhat[part], rstd[part], weight, dweight, dbias, product[: part.stop - part.start]
+            )
     return dy
 
 

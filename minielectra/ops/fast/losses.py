@@ -1,12 +1,19 @@
-"""Cross-entropy in the memory of its logits, the largest array of a step; derivation in `ops/reference/losses.py`."""
+"""Cross-entropy in the memory of its logits, the largest array of a step;
+
+derivation in `reference/losses.py`.
+"""
 
 from minielectra.backend import array_module
 from minielectra.ops.fast.blocks import blocks, row_sum
+from minielectra.ops.reference.losses import CrossEntropyCache
 
 
 def cross_entropy_forward(logits, targets, weights, normalizer):
-    """logits [M, V], targets [M] int, weights [M] -> loss (0-d), cache. The logits are overwritten by p = softmax(logits), with
-    which the cache begins: samples are drawn from it, accuracy is read off it."""
+    """logits [M, V], targets [M] int, weights [M] -> loss (0-d), cache.
+
+    The logits are overwritten by p = softmax(logits), which stays in the cache: samples are drawn from it,
+    and accuracy is read off it.
+    """
     xp = array_module(logits)
     p = logits
     shifted, total = xp.empty(p.shape[0], p.dtype), xp.empty((p.shape[0], 1), p.dtype)
@@ -18,11 +25,11 @@ def cross_entropy_forward(logits, targets, weights, normalizer):
         total[part] = row_sum(block)
         block *= xp.divide(1.0, total[part])
     loss = -(weights * (shifted - xp.log(total[:, 0]))).sum() / normalizer
-    return loss, (p, targets, weights, normalizer)
+    return loss, CrossEntropyCache(p, targets, weights, normalizer)
 
 
 def cross_entropy_backward(cache, dloss=1.0):
-    """-> dlogits [M, V], which overwrite p."""
+    """-> dlogits [M, V], which overwrite p. dloss: the loss's weight."""
     p, targets, weights, normalizer = cache
     scale = weights * (dloss / normalizer)
     p *= scale[:, None]

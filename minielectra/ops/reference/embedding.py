@@ -4,16 +4,25 @@ B sequences of T tokens, V words, P positions, S segments, E features.
 
     y[b, t] = word[ids[b, t]] + position[t] + segment[segments[b, t]]
 
-A lookup copies a row, so its backward adds to that row: once for every time the row was used.
+A lookup copies a row, so its backward pass adds to that row, once for every time it was used.
 
     dword[v] = Σ over (b, t) with ids[b, t] = v of dy[b, t]
 """
 
+from typing import NamedTuple
+
 from minielectra.backend import array_module, scatter_add
 
 
+class EmbeddingsCache(NamedTuple):
+    ids: object  # [B, T]
+    segments: object  # [B, T]
+
+
 def embedding_forward(ids, table):
-    """ids [N] int, table [V, E] -> rows [N, E], cache. Ids must be in range: check them on the host (CuPy wraps silently)."""
+    """ids [N] int, table [V, E] -> rows [N, E], cache.
+
+    Ids must be in range. Check them on the host: CuPy wraps silently."""
     return table[ids], ids
 
 
@@ -27,7 +36,7 @@ def embeddings_forward(ids, segments, word, position, segment):
     y = word[ids]
     y += position[: ids.shape[1]]
     y += segment[segments]
-    return y.reshape(-1, word.shape[1]), (ids, segments)
+    return y.reshape(-1, word.shape[1]), EmbeddingsCache(ids, segments)
 
 
 def embeddings_backward(dy, cache, dword, dposition, dsegment):
@@ -37,5 +46,7 @@ def embeddings_backward(dy, cache, dword, dposition, dsegment):
     xp = array_module(dy)
     embedding_backward(dy, ids.reshape(-1), dword)  # y = word[ids]
     dposition[:length] += dy.reshape(batch, length, -1).sum(axis=0)  # + position[t]
-    one_hot = xp.arange(dsegment.shape[0])[:, None] == segments.reshape(1, -1)  # two rows: a product beats a scatter
+    one_hot = xp.arange(dsegment.shape[0])[:, None] == segments.reshape(
+        1, -1
+    )  # so few rows that a product beats a scatter
     dsegment += one_hot.astype(dy.dtype) @ dy  # + segment[s]

@@ -1,6 +1,6 @@
 """Layer normalisation (Ba et al. 2016): every row to mean 0 and variance 1, then scaled and shifted.
 
-N rows, H features; γ = weight, β = bias.
+N rows of H features; γ = weight, β = bias.
 
     μ = mean_h x      σ² = mean_h (x − μ)²      r = 1/√(σ² + ε)
     x̂ = (x − μ) r     y = γ x̂ + β
@@ -11,10 +11,18 @@ Backward. With g = dy γ (the gradient at x̂), x̂ depends on x three ways: dir
     dx = r (g − mean_h g − x̂ · mean_h (g x̂))
     dγ = Σ_n dy x̂      dβ = Σ_n dy
 
-Both means are over g = dy γ, not over dy: leaving γ out gives a gradient that is right only at γ = 1.
+Both means are taken over g = dy γ, not over dy. Without γ the gradient is right only at γ = 1.
 """
 
+from typing import NamedTuple
+
 from minielectra.backend import array_module
+
+
+class LayerNormCache(NamedTuple):
+    xhat: object  # [N, H]
+    rstd: object  # [N, 1]
+    weight: object  # [H]
 
 
 def layernorm_forward(x, weight, bias, eps=1e-12):
@@ -23,7 +31,7 @@ def layernorm_forward(x, weight, bias, eps=1e-12):
     centred = x - x.mean(axis=1, keepdims=True)
     rstd = 1.0 / xp.sqrt((centred * centred).mean(axis=1, keepdims=True) + eps)
     xhat = centred * rstd
-    return xhat * weight + bias, (xhat, rstd, weight)
+    return xhat * weight + bias, LayerNormCache(xhat, rstd, weight)
 
 
 def layernorm_backward(dy, cache, dweight, dbias):

@@ -11,13 +11,20 @@ Derivatives, for a loss L and dy = ∂L/∂y:
     ∂L/∂b[o]    = Σ_n dy[n, o]              db = column sums of dy
 """
 
+from typing import NamedTuple
+
+
+class LinearCache(NamedTuple):
+    x: object  # [N, I]
+    weight: object  # [O, I]
+
 
 def linear_forward(x, weight, bias=None):
     """x [N, I], weight [O, I], bias [O] or None -> y [N, O], cache. dtype follows `x`."""
     y = x @ weight.T
     if bias is not None:
         y = y + bias
-    return y, (x, weight)
+    return y, LinearCache(x, weight)
 
 
 def linear_backward(dy, cache, dweight, dbias=None):

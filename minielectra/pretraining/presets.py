@@ -1,0 +1,140 @@
+"""Presets, and the configurations that follow from a preset and the user's own values."""
+
+import dataclasses
+import difflib
+
+from minielectra.electra.electra_config import ElectraConfig
+from minielectra.errors import InputError
+from minielectra.pretraining.pretraining_config import PretrainingConfig
+from minielectra.settings import parse_value
+
+# Each preset: fields of ElectraConfig, then fields of PretrainingConfig, that differ from the defaults (which
+# are ELECTRA-small's).
+PRESETS = {
+    # Off the plateau within minutes on a laptop: docs/tiny.md and docs/LOG.md have the measurements behind
+    # these numbers.
+    "tiny": (
+        {
+            "vocab_size": 512,
+            "embedding_size": 128,
+            "hidden_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 512,
+            "max_position_embeddings": 128,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+        },
+        {
+            "batch_size": 32,
+            "seq_length": 32,
+            "learning_rate": 2e-3,
+            "disc_weight": 3.0,
+            "adam_beta2": 0.98,
+            "generator_width": 0.1875,
+            "initialization": "local_attention",
+        },
+    ),
+    # To be fine-tuned, after an hour on two cores: whole words, and one encoder that both losses train
+    # (docs/LOG.md).
+    "mini": (
+        {
+            "vocab_size": 8192,
+            "embedding_size": 128,
+            "hidden_size": 128,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "intermediate_size": 512,
+            "max_position_embeddings": 256,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+        },
+        {
+            "batch_size": 16,
+            "seq_length": 64,
+            "learning_rate": 1.5e-3,
+            "disc_weight": 5.0,
+            "adam_beta2": 0.98,
+            "tie_encoders": True,
+            "initialization": "local_attention",
+        },
+    ),
+    # The official ones: paper, table 6, and the released code.
+    "small": ({}, {}),
+    "base": (
+        {"embedding_size": 768, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072},
+        {"generator_width": 1 / 3, "batch_size": 256, "seq_length": 512, "learning_rate": 2e-4},
+    ),
+    "large": (
+        {
+            "embedding_size": 1024,
+            "hidden_size": 1024,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "intermediate_size": 4096,
+        },
+        {"batch_size": 2048, "seq_length": 512, "learning_rate": 2e-4, "mask_fraction": 0.25},
+    ),
+}
+
+_KINDS = (ElectraConfig, PretrainingConfig)
+_FIELDS = {field.name: field for kind in _KINDS for field in dataclasses.fields(kind)}
+_OWNERS = {field.name: kind for kind in _KINDS for field in dataclasses.fields(kind)}
+
+
+def configure(preset="tiny", overrides=None):
+    """The configurations of a preset with `overrides` {field of either: value} on top -> ElectraConfig,
+    PretrainingConfig.
+
+    Raises InputError for an unknown preset or field (with the known ones) and for values that cannot work
+    together.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    overrides = dict(overrides or {})
+    for name in overrides:
+        _known(name)
+    model, pretraining = (
+        kind(**(base | {name: value for name, value in overrides.items() if _OWNERS[name] is kind}))
+        for base, kind in zip(PRESETS[preset], _KINDS, strict=True)
+    )
+    if pretraining.objective == "mlm" and not {"mask_keep_fraction", "mask_random_fraction"} & set(overrides):
+        pretraining = dataclasses.replace(
+            pretraining, mask_keep_fraction=0.1, mask_random_fraction=0.1
+        )  # BERT's 80/10/10
+    if pretraining.seq_length > model.max_position_embeddings:
+        raise InputError(
+            f"seq_length {pretraining.seq_length} is longer than max_position_embeddings "
+            f"{model.max_position_embeddings}: shorten it, or raise the latter with --set"
+        )
+    model.generator(
+        pretraining.generator_width, pretraining.generator_depth
+    )  # raises if its sizes do not work
+    return model, pretraining
+
+
+def parse_field(text):
+    """'FIELD=VALUE' -> (field, value of the field's type).
+
+    Raises InputError if it is not of that form or type.
+    """
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--set {text}: write FIELD=VALUE")
+    field = _known(name)
+    try:
+        return name, parse_value(field, value)
+    except ValueError:
+        raise InputError(f"--set {text}: {name} is a {field.type.__name__}, {value!r} is not") from None
+
+
+def _known(name):
+    """The field of that name of either configuration.
+
+    Raises InputError, with the most similar name, if there is none.
+    """
+    if name not in _FIELDS:
+        guess = difflib.get_close_matches(name, _FIELDS, n=1)
+        hint = f"did you mean {guess[0]}? " if guess else ""
+        raise InputError(f"unknown field {name!r}: {hint}known fields are {', '.join(sorted(_FIELDS))}")
+    return _FIELDS[name]

@@ -1,0 +1,107 @@
+"""The settings of a run: what to train on, for how long, and on which machine. run.json keeps them."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from minielectra.pretraining.presets import PRESETS
+from minielectra.settings import Settings, setting
+
+DEFAULT_MINUTES = (
+    3.9  # of a run without --steps and --minutes: one that is slowed down still ends within five
+)
+DEFAULT_EVALUATIONS, DEFAULT_CHECKPOINTS = (
+    30,
+    8,
+)  # in a run, unless --eval-every and --checkpoint-every say otherwise
+MACHINE = ("threads", "workers")  # settings that change no result, so a resumed run may have others
+PATHS = ("corpus", "vocab", "init")
+
+
+@dataclass(frozen=True)
+class RunSettings(Settings):
+    """What the user of `train` decides. run.json holds it under "settings"."""
+
+    preset: str = setting("tiny", "sizes of the model and settings of its training", choices=lambda: PRESETS)
+    corpus: list[str] | None = setting(
+        None,
+        "UTF-8 text: files, folders, globs or .gz files, with blank lines between documents; "
+        "or one folder that `prepare` wrote",
+        metavar="PATH",
+        shown_default="English prose from the documentation installed on this machine",
+    )
+    vocab: str | None = setting(
+        None,
+        "a WordPiece vocabulary, such as a run's vocab.txt",
+        metavar="FILE",
+        shown_default="learned from the corpus",
+    )
+    steps: int | None = setting(None, "number of updates", at_least=1)
+    minutes: float | None = setting(
+        None,
+        "length of the whole run, pictures included",
+        above=0,
+        shown_default=f"{DEFAULT_MINUTES}, unless --steps is given",
+    )
+    eval_every: int | None = setting(
+        None,
+        "steps between evaluations",
+        at_least=1,
+        shown_default=f"1/{DEFAULT_EVALUATIONS} of the run",
+    )
+    checkpoint_every: int | None = setting(
+        None,
+        "steps between checkpoints",
+        at_least=1,
+        shown_default=f"1/{DEFAULT_CHECKPOINTS} of the run",
+    )
+    seed: int = setting(0, "seed of all random numbers", at_least=0)
+    threads: int | None = setting(
+        None,
+        "shards of a batch to compute at the same time; the results are the same",
+        at_least=1,
+        shown_default="all",
+    )
+    workers: str | None = setting(
+        None,
+        "what computes the shards; the results are the same",
+        choices=("threads", "processes"),
+        shown_default="processes if the system can, else threads",
+    )
+    device: str = setting("cpu", "where to compute", choices=("cpu", "gpu"))
+    init: str | None = setting(
+        None,
+        "start from the weights, sizes and vocabulary in DIR/generator and DIR/discriminator, "
+        "as `export` writes them",
+        metavar="DIR",
+    )
+    # {configuration field: value}, on top of the preset
+    overrides: dict = dataclasses.field(default_factory=dict)
+
+    alternatives = (("steps", "minutes"),)
+
+    @classmethod
+    def from_dict(cls, values):
+        """The settings that run.json holds. Those that an older version did not know have their defaults.
+
+        Raises InputError for a value that cannot be.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+    def to_dict(self):
+        """The settings as run.json holds them."""
+        return dataclasses.asdict(self)
+
+
+def with_absolute_paths(values):
+    """{setting: value} with absolute paths, so that a run can be resumed from any folder."""
+
+    def absolute(path):
+        return str(Path(path).resolve())
+
+    found = {name: values[name] for name in PATHS if values.get(name)}
+    return values | {
+        name: [absolute(path) for path in value] if isinstance(value, list) else absolute(value)
+        for name, value in found.items()
+    }
