@@ -8,7 +8,7 @@ import numpy as np
 from minielectra.electra.corruption import mask_batch
 from minielectra.objectives.electra import ElectraPretraining
 from minielectra.pretraining.bench import step_flops
-from minielectra.pretraining.pretraining_config import configure
+from minielectra.pretraining.presets import configure
 
 SEED = 0
 RATE = 1e-4  # learning rate: minielectra/pretraining/bench.py's; its size does not change the time

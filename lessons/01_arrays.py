@@ -1,20 +1,23 @@
 # %% [markdown]
 # # 1 · Arrays: shapes that fit, and two libraries for them
 #
-# **You will be able to** predict the shape of every product and sum, tell a view from a copy and a reshape from a
-# transpose, and write code that runs on a CPU and on a GPU.
+# **You will be able to** predict the shape of every product and sum, tell a view from a copy and a reshape
+# from a transpose, and write code that runs on a CPU and on a GPU.
 #
 # **Time** 35 minutes · **needs** nothing · **runs** 2 s
 #
-# **How this course works.** Each lesson is one file of cells, text and code in turn. `python lessons/01_arrays.py --step` stops
-# before each cell, shows it, and lets you try lines of your own; without `--step` it runs through; VS Code opens it as a
-# notebook. A lesson checks itself: `lesson.same(what, yours, reference)` says how far two results differ, as a part of the
-# largest element, and stops where that is more than rounding. Figures go to `lessons/figures/`. Under *Your turn* you write
-# functions, in this file; run it again and it says which are right. `--hints` helps; `lessons/solutions/` has answers.
+# **How this course works.** Each lesson is one file of cells, some of text and some of code. `python
+# lessons/01_arrays.py --step` stops before each cell, shows it, and lets you try lines of your own; without
+# `--step` it runs from top to bottom; VS Code opens it as a notebook. A lesson checks itself:
+# `lesson.same(what, yours, reference)` says by how much two results differ, relative to the largest element,
+# and stops if that is more than rounding. Figures go to `lessons/figures/`. Under *Your turn* you write
+# functions in this file. Run it again, and it says which of them are right. `--hints` helps;
+# `lessons/solutions/` has answers.
 #
-# **What it is about.** A neural network is arithmetic on many numbers at once. An **array** is a box of numbers in rows and
-# columns, or in more directions than two. Each direction is an **axis**, counted from 0; the **shape** says how long each axis
-# is; the **dtype** says what kind of number is in it. We write shapes in brackets: x [2, 3] has 2 rows of 3 numbers.
+# **What it is about.** A neural network is arithmetic on many numbers at once. An **array** is a box of
+# numbers in rows and columns, or in more directions than two. Each direction is an **axis**, counted from 0;
+# the **shape** says how long each axis is; the **dtype** says what kind of number is in it. We write shapes
+# in brackets: x [2, 3] has 2 rows of 3 numbers.
 
 # %%
 from math import fsum
@@ -29,22 +32,24 @@ from minielectra.plots.style import BLUE, ORANGE, figure, tidy
 
 lesson = begin("01_arrays")  # what runs the cells, compares results and saves figures
 
-random = np.random.default_rng(1)  # random numbers; the 1 is the *seed*: the same seed gives the same numbers on every run
+# Random numbers. The 1 is the *seed*: the same seed gives the same numbers on every run.
+random = np.random.default_rng(1)
 
 # %% An array
 x = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 print("shape", x.shape, " dtype", x.dtype)
 print("x[1] =", x[1], "  x[:, 1] =", x[:, 1], "(: is everything along that axis)")
-# A sum *along* an axis makes that axis go away; keepdims=True leaves it, with length 1.
+# A sum *along* an axis removes that axis; keepdims=True keeps it, with length 1.
 print("sums along axis 0:", x.sum(axis=0), "  along axis 1:", x.sum(axis=1))
 print("shape of the sums along axis 1 with keepdims:", x.sum(axis=1, keepdims=True).shape)
-# None among the indices puts in an axis of length 1.
+# None among the indices inserts an axis of length 1.
 print("shape of x[:, None]:", x[:, None].shape)
 
 # %% Long form: one number at a time
 # A matrix product, then a number added to each column, then each row multiplied by a number of its own.
 I, J, K = 2, 3, 4
-a, b = random.standard_normal((I, J)), random.standard_normal((J, K))  # of both signs, most of them between −2 and 2
+# standard_normal: numbers of both signs, most of them between −2 and 2
+a, b = random.standard_normal((I, J)), random.standard_normal((J, K))
 row, column = random.standard_normal(K), random.standard_normal((I, 1))
 
 product, shifted, scaled = np.zeros((I, K)), np.zeros((I, K)), np.zeros((I, K))
@@ -59,21 +64,25 @@ print("scaled:", *scaled.round(3), sep="\n")
 # %% [markdown]
 # # Collapsed form
 #
-# **The matrix product** `a @ b` is the innermost loop for all i and k at once: a row of a against a column of b.
+# **The matrix product** `a @ b` is the innermost loop for all i and k at once: a row of a against a column of
+# b.
 #
 #     (a b)[i, k] = Σ_j a[i, j] b[j, k]          [I, J] @ [J, K] -> [I, K]          Σ_j: summed over all j
 #
-# The index that is summed over is a's last axis and b's first. These two must be equally long, and they go away.
+# The index that is summed over is a's last axis and b's first. These two must have the same length, and they
+# disappear.
 #
-# **Broadcasting** lets arrays of different shapes meet, number by number. In the loop `row[k]` has no i: the same row is read
-# again for every i. In `column[i, 0]` the second index is 0 for every k: the same column is read again. That gives the rule:
+# **Broadcasting** lets arrays of different shapes meet, number by number. In the loop `row[k]` has no i: the
+# same row is read again for every i. In `column[i, 0]` the second index is 0 for every k: the same column is
+# read again. That gives the rule:
 #
-#     write the shapes under each other, aligned at the right        [2, 4]     [2, 4]     [5, 4, 3]     [4, 3]
-#     an axis that is missing in front has length 1                     [4]     [2, 1]        [4, 1]        [4]
-#     length 1 is read again, as often as the other is long          ------     ------     ---------     ------
-#     any other two lengths must be equal                            [2, 4]     [2, 4]     [5, 4, 3]    refused
+#     write the shapes under each other, aligned at the right    [2, 4]     [2, 4]     [5, 4, 3]     [4, 3]
+#     an axis that is missing in front has length 1                 [4]     [2, 1]        [4, 1]        [4]
+#     length 1 is read again, as often as the other is long      ------     ------     ---------     ------
+#     any other two lengths must be equal                        [2, 4]     [2, 4]     [5, 4, 3]    refused
 #
-# It aligns at the right because the last axis holds the numbers of one thing; those in front say how many things.
+# Shapes are aligned at the right because the last axis holds the numbers of one thing. The axes in front say
+# how many things there are.
 #
 # **The transpose** `a.T` turns rows into columns: aᵀ[j, i] = a[i, j], from [I, J] to [J, I].
 
@@ -88,17 +97,19 @@ for left, right in [((2, 4), (4,)), ((2, 4), (2, 1)), ((5, 4, 3), (4, 1)), ((6, 
     print(left, "with", right, "->", np.broadcast_shapes(left, right))
 
 # %% Check
-# The package (minielectra, whose course this is) has a product and a broadcast sum in one function, lesson 3's. It wants the
-# second matrix transposed, and returns one thing more, which lesson 2 explains.
+# The package, minielectra, computes a product and a broadcast sum in one function, which lesson 3 is about.
+# It expects the second matrix transposed, and returns one more thing, which lesson 2 explains.
 y, _ = linear_forward(a, b.T, row)
 lesson.same("ours against the library's", shifted_fast, y)
 
 # %% [markdown]
 # # Rounding
 #
-# Why "the same, to 9.9e-17", and not to 0? A float64 keeps about 16 digits, a float32 about 7, and every result is rounded to
-# them, by at most about ε/2 of itself; ε is the distance from 1 to the next larger number, 2·10⁻¹⁶ and 10⁻⁷. Two ways to one
-# result may round differently. Networks train in float32: it is faster, and half as large. We check in float64. Roundings add up:
+# Why "the same, to 9.9e-17", and not to 0? A float64 keeps about 16 digits, a float32 about 7. Every result
+# is rounded to that many digits, and so is off by at most about ε/2 of its own size. (ε is the distance from
+# 1 to the next larger number: 2·10⁻¹⁶ for a float64, 10⁻⁷ for a float32.) Two ways to the same result may
+# round differently. Networks train in float32, which is faster and takes half the memory. We check in
+# float64. Rounding errors add up:
 
 # %% A million numbers, one by one
 numbers = random.random(1_000_000)  # between 0 and 1
@@ -110,16 +121,18 @@ for dtype in np.float64, np.float32:
 # %% [markdown]
 # # Views, and a box cut up in another way
 #
-# In memory an array is one line of numbers, row after row, and a note of how to walk along it. A **view** is a second note for
-# the same numbers: nothing is copied, and who writes through one has written for both. Slices and transposes are views.
+# In memory an array is one line of numbers, row after row, with a note of how to walk along it. A **view** is
+# a second note for the same numbers. Nothing is copied, so whatever is written through one note is seen
+# through the other. Slices and transposes are views.
 #
-# A **reshape** keeps the order of the walk and cuts it into rows of another length (a view where it can be, else a copy). A
-# transpose changes the order of the walk. With these two, cut each row of 6 numbers into A = 2 groups of D = 3, the groups first:
+# A **reshape** keeps the order of the walk and cuts it into rows of another length (a view if possible,
+# otherwise a copy). A transpose changes the order of the walk. With these two we cut each row of 6 numbers
+# into A = 2 groups of D = 3, and put the groups first:
 #
 #     x [N, A·D]  ->  parts [A, N, D]          parts[g, n, d] = x[n, g·D + d]
 #
-#     x.reshape(N, A, D)        place g·D + d of a row becomes (g, d): the walk is still row by row, group by group
-#     … .swapaxes(0, 1)         [A, N, D]: now group by group, and row by row within: a transpose of the first two axes
+#     x.reshape(N, A, D)     place g·D + d of a row becomes (g, d): the walk is still row by row
+#     … .swapaxes(0, 1)      [A, N, D]: group by group, row by row within; transposes the first two axes
 
 # %% A view, and groups
 x = np.zeros((2, 3))
@@ -140,16 +153,19 @@ lesson.same("groups, by loops against reshape and swapaxes", split, parts)
 # %% A mistake, and two checks that miss it: reshape where a transpose was meant
 wrong = x.reshape(A, N, D)  # "it has to be [A, N, D], so that is what I reshape to"
 print("the shapes agree:        ", wrong.shape == parts.shape)
-print("and back again agrees:   ", np.array_equal(wrong.reshape(N, A * D), x), "— the way back makes the same mistake")
-print("the values do not agree: ", f"{(wrong != parts).sum()} of {parts.size} are at the wrong place")
+agrees = np.array_equal(wrong.reshape(N, A * D), x)
+print("and back again agrees:   ", agrees, "— the way back makes the same mistake")
+print("the values do not agree: ", f"{(wrong != parts).sum()} of {parts.size} are in the wrong place")
 assert not np.array_equal(wrong, parts)
 
 # %% See: where every number goes
 fig = figure(
-    8.4, 3.1, "A reshape alone cuts between rows, and mixes the groups",
-    "Each square is one number of x, which is its place in the walk; blue belongs to group 0, orange to group 1.\n"
+    8.4,
+    3.1,
+    "A reshape alone cuts between rows, and mixes the groups",
+    "Each square is one number of x, which is also its place in the walk. Blue: group 0; orange: group 1.\n"
     "Middle: each part holds one group, of all four rows. Right: each part holds both groups, of two rows.",
-)  # fmt: skip  # (a word to the code formatter: read over it)
+)
 pictures = {"x [4, 6]": x[None], "x.reshape(4, 2, 3).swapaxes(0, 1)": split, "x.reshape(2, 4, 3)": wrong}
 for ax, (title, boxes) in zip(fig.subplots(1, 3), pictures.items(), strict=True):
     tidy(ax, title).set(xlim=(-0.8, 6.8), ylim=(3.6, -0.6))
@@ -162,26 +178,30 @@ lesson.figure(fig)
 # %% [markdown]
 # # Two libraries, one code
 #
-# A **device** is where an array's numbers are and where its arithmetic is done. NumPy's arrays are in main memory, worked on by
-# the processor (CPU). CuPy has NumPy's functions for arrays in the memory of a graphics processor (GPU). Neither takes the
-# other's arrays. So code for both asks an array which library it belongs to, and calls that library `xp`.
+# A **device** is where an array's numbers are and where its arithmetic is done. NumPy's arrays are in main
+# memory, and the processor (CPU) works on them. CuPy has NumPy's functions for arrays in the memory of a
+# graphics processor (GPU). Neither takes the other's arrays. So code that is meant for both asks an array
+# which library it belongs to, and calls that library `xp`.
 
 
 # %% One function for both
 def unit_rows(x):
-    """Every row divided by its length, the root of its sum of squares. x [N, K] -> [N, K], on the device of x."""
+    """Every row divided by its length, the root of its sum of squares.
+
+    x [N, K] -> [N, K], on the device of x.
+    """
     xp = array_module(x)
     return x / xp.sqrt((x * x).sum(axis=1, keepdims=True))
 
 
 try:
-    xp = load("gpu")  # the library for a device; "gpu" is CuPy, where there is a GPU
+    xp = load("gpu")  # the library for a device: CuPy for "gpu", if there is a GPU
 except InputError as problem:
     print(f"No GPU, so the rest runs on the CPU. What the package says: {problem}")
     xp = load("cpu")
 x = random.standard_normal((4, 3))
-y = unit_rows(to_device(x, xp))  # these two are the only way across: to_device there …
-lesson.same(f"unit_rows, by {xp.__name__} against numpy", to_host(y), unit_rows(x))  # … to_host back
+y = unit_rows(to_device(x, xp))  # these two functions are the only way across: to_device …
+lesson.same(f"unit_rows, by {xp.__name__} against numpy", to_host(y), unit_rows(x))  # … and to_host, back
 
 # %% [markdown]
 # # Your turn
@@ -199,19 +219,22 @@ def check_join(function):
     x = np.random.default_rng(2).standard_normal((4, 6))
     joined = function(np.stack([x[:, :3], x[:, 3:]]))  # stack: arrays along a new first axis
     assert joined.shape == (4, 6), f"the shape is {joined.shape}, not (4, 6)"
-    assert np.array_equal(joined, x), "the shape is right and the values are not: which axes have to be next to each other?"
+    assert np.array_equal(joined, x), (
+        "the shape is right and the values are not: which axes have to be next to each other?"
+    )
 
 
 lesson.exercise(
-    join_groups, check_join,
+    join_groups,
+    check_join,
     "The steps of `split` above, undone in reverse.",
     "First swap axes 0 and 1, so that g and d are next to each other. Then reshape to [N, A·D].",
-)  # fmt: skip
+)
 
 
 # %% Your turn 2: repair this
 def centre_rows(x):
-    """x [N, K] -> every row less its mean. x itself stays as it is."""
+    """x [N, K] -> every row minus its mean. x itself stays as it is."""
     x -= x.mean(axis=1)
     return x
 
@@ -223,23 +246,32 @@ def check_centre(function):
         y = function(x)
         assert np.array_equal(x, before), "x has changed: −= writes into the array that was handed in"
         assert y.shape == shape, f"the shape is {y.shape}, not {shape}"
-        assert np.allclose(y.sum(axis=1), 0), f"at shape {shape} the rows do not sum to 0: which axis did the means meet?"
-        assert np.allclose(y - y[:, :1], before - before[:, :1]), "more was taken off than one number a row"
+        assert np.allclose(y.sum(axis=1), 0), (
+            f"at shape {shape} the rows do not sum to 0: which axis did the means meet?"
+        )
+        assert np.allclose(y - y[:, :1], before - before[:, :1]), (
+            "more than one number per row was subtracted"
+        )
 
 
 lesson.exercise(
-    centre_rows, check_centre,
-    "Two things are wrong. Write down which shapes meet in the subtraction. And who else holds the array that −= writes into?",
-    "The means are [N], and meet the columns. With keepdims=True they are [N, 1]. x − … makes a new array, x −= … does not.",
-)  # fmt: skip
+    centre_rows,
+    check_centre,
+    "Two things are wrong. Write down which shapes meet in the subtraction. And who else holds the array "
+    "that −= writes into?",
+    "The means are [N], and meet the columns. With keepdims=True they are [N, 1]. x − … makes a new "
+    "array, x −= … does not.",
+)
 
 # %% [markdown]
 # # What comes next
 #
-# Arrays can be multiplied, summed, cut up and put together, and you can say what shape comes out. Lesson 2 asks the question that
-# all learning rests on: if a number in here moves a little, what does the result do?
+# Arrays can be multiplied, summed, cut up and put together, and you can say what shape comes out. Lesson 2
+# asks the question that all learning rests on: if one of these numbers moves a little, what does the result
+# do?
 #
-# The real thing: `minielectra/backend/__init__.py`, `array_module`, `load`, `to_host`. Groups: `minielectra/nn/encoder.py`, `_heads`.
+# The real thing: `minielectra/backend/arrays.py`, with `array_module`, `load`, `to_device` and `to_host`.
+# Groups: `_heads` in `minielectra/nn/encoder.py`.
 
 # %%
 lesson.end()

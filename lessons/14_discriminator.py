@@ -24,7 +24,7 @@ from course import begin
 
 from minielectra.electra.electra_config import ElectraConfig
 from minielectra.electra.towers import ElectraForPreTraining
-from minielectra.gradcheck.checker import gradient_check
+from minielectra.gradcheck import gradient_check
 from minielectra.nn.layers import Run
 from minielectra.ops.reference.losses import binary_cross_entropy_backward, binary_cross_entropy_forward, sigmoid
 from minielectra.plots.style import BLUE, figure
@@ -191,7 +191,7 @@ kind = np.array([[any(word in words for words in group) for group in kinds].inde
 caught = [(logits[replaced & ((kind[corrupted] == kind[originals]) == same)] > 0.0).mean() for same in (False, True)]
 fig = figure(
     11, 4.8, f"A word of the wrong kind is mostly caught ({caught[0]:.0%}), one of the right kind seldom ({caught[1]:.0%})",
-    "Held-out sentences. Colour and number: probability of “replaced”, in %. Framed: replaced, with the original.")  # fmt: skip
+    "Held-out sentences. Colour and number: probability of “replaced”, in %. Framed: replaced, with the original.")
 ax, rows = fig.subplots(subplot_kw={"frame_on": False, "xticks": [], "yticks": []}), np.flatnonzero(replaced.any(axis=1))[:9]
 ax.imshow(np.where(valid, sigmoid(logits), np.nan)[rows], cmap="Oranges", vmin=0.0, vmax=1.5, aspect="auto")  # nan: no colour
 frame = {"facecolor": "none", "edgecolor": BLUE, "linewidth": 1.8, "boxstyle": "square,pad=0.25"}
@@ -218,7 +218,7 @@ def check_weighted_loss(function):
 
 lesson.exercise(weighted_loss, check_weighted_loss,
     "A label is 0 or 1: only one of the two terms is left. So the whole term of a replaced token is multiplied by a.",
-    "Give each token the weight 1 + (a − 1) y, for its loss term and for its s − y.")  # fmt: skip
+    "Give each token the weight 1 + (a − 1) y, for its loss term and for its s − y.")
 
 
 # %% Your turn 2: the best that can be had for nothing
@@ -237,7 +237,7 @@ def check_constant_judge(function):
 
 lesson.exercise(constant_judge, check_constant_judge,
     "q is the share of the tokens that are replaced. What does the judge say where q is above ½? What is its loss where q is 0?",
-    "labels.mean() is q. Leave out the term whose q or 1 − q is 0: 0 · log 0 counts as 0.")  # fmt: skip
+    "labels.mean() is q. Leave out the term whose q or 1 − q is 0: 0 · log 0 counts as 0.")
 
 # %% [markdown]
 # # What comes next

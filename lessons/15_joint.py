@@ -24,7 +24,7 @@ from course import begin
 from minielectra.electra.corruption import mask_batch, replace_tokens, sample_categorical
 from minielectra.electra.electra_config import ElectraConfig
 from minielectra.electra.towers import ElectraForMaskedLM, ElectraForPreTraining
-from minielectra.gradcheck.checker import gradient_check
+from minielectra.gradcheck import gradient_check
 from minielectra.nn.layers import Run
 from minielectra.nn.parameters import Parameter, Parameters
 from minielectra.objectives.electra import ElectraPretraining
@@ -36,7 +36,7 @@ lesson = begin("15_joint")
 random = np.random.default_rng(15)
 settings = PretrainingConfig(generator_width=0.5, disc_weight=3.0, seq_length=toy.LENGTH)
 config = ElectraConfig(vocab_size=len(toy.VOCABULARY), embedding_size=6, hidden_size=8, num_hidden_layers=1,
-                       num_attention_heads=2, intermediate_size=10, max_position_embeddings=toy.LENGTH)  # fmt: skip
+                       num_attention_heads=2, intermediate_size=10, max_position_embeddings=toy.LENGTH)
 # One buffer for all: the shared tables, then each network's own parameters under its prefix. Random numbers: γ ≠ 1, b ≠ 0.
 parameters = Parameters(ElectraPretraining.shapes(config, settings), dtype=np.float64)
 parameters.flat[...] = 0.5 * random.standard_normal(parameters.size)
@@ -173,7 +173,7 @@ for name, shape in model.parameters.shapes.items():  # matrices at random, γ = 
     model.parameters[name].value[...] = name.endswith("LayerNorm.weight") if len(shape) == 1 else matrix
 fig = figure(9.5, 4, "The larger λ, the more the word table belongs to the discriminator",
              "Norm of what each use adds to the table's gradient. Dotted: where the generator's two shares together and the\n"
-             "discriminator's are equally strong. Left: random weights; right: after 100 joint steps with λ = 1.")  # fmt: skip
+             "discriminator's are equally strong. Left: random weights; right: after 100 joint steps with λ = 1.")
 lambdas = np.geomspace(0.1, 100, 31)  # from 0.1 to 100, each the same factor larger than the one before
 for ax, steps in zip(fig.subplots(1, 2, sharey=True), (0, 100), strict=True):
     for _ in range(steps):
@@ -215,7 +215,7 @@ def check_chosen_only(function):
 lesson.exercise(chosen_only, check_chosen_only,
     "It is the same loss with other weights. Which tokens have weight 1, and what is the normalizer?",
     "Weights [B, T] start at 0 and become 1 at used positions; an unused slot may name any position, also a used one. Then "
-    "binary_cross_entropy_forward and _backward, with the labels as floats.")  # fmt: skip
+    "binary_cross_entropy_forward and _backward, with the labels as floats.")
 
 
 # %% Your turn 2: a table that only the generator writes
@@ -239,7 +239,7 @@ def check_one_way_backward(function):
 lesson.exercise(one_way_backward, check_one_way_backward,
     "generator.embeddings.word.grad is the table's gradient, for the discriminator too. What can be kept, and put back?",
     "Copy the table's gradient, run discriminator.backward(drtd_logits, disc_cache, Run()), put the copy back with [...] = …; "
-    "then run the generator's.")  # fmt: skip
+    "then run the generator's.")
 
 # %% [markdown]
 # # What comes next

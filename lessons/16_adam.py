@@ -152,7 +152,7 @@ for name, beta in (("gradient descent", 0.0), ("momentum", 0.9)):
 paths["Adam"] = adam(start, lambda p, t: CURVE * p, [learning_rate(step, 60, 0.04, 5) for step in range(60)])
 fig = figure(10, 6, "Descent zigzags, momentum averages, Adam forgets which way is steep",
              "Three times 60 steps from (−4, 1) down L = (a² + 40 b²)/2; grey: places of equal loss, the lowest at (0, 0).\n"
-             "Last: how far Adam moves a number whose gradient is constant, in units of the peak learning rate.")  # fmt: skip
+             "Last: how far Adam moves a number whose gradient is constant, in units of the peak learning rate.")
 *valleys, last = fig.subplots(2, 2).flat
 a, b = np.meshgrid(np.linspace(-4.5, 1.2, 150), np.linspace(-1.2, 1.2, 150))  # all pairs of both
 for ax, (name, path), colour in zip(valleys, paths.items(), (BLUE, GREEN, VERMILION), strict=True):
@@ -223,7 +223,7 @@ def check_corrected_adam(function):
 
 lesson.exercise(corrected_adam, check_corrected_adam,
     "Keep m and v as they are, and use divided copies of both in the update. Which t belongs to the first update?",
-    "The first update has t = 1: m / (1 − β₁ᵗ) and v / (1 − β₂ᵗ), then the division by √… + ε.")  # fmt: skip
+    "The first update has t = 1: m / (1 − β₁ᵗ) and v / (1 − β₂ᵗ), then the division by √… + ε.")
 
 
 # %% Your turn 2: how long a warm-up?
@@ -241,7 +241,7 @@ def check_shortest_warmup(function):
 
 lesson.exercise(shortest_warmup, check_shortest_warmup,
     "You have a formula for the move without warm-up. Multiply it by min(1, (t − 1)/w), take the largest, and try w = 1, 2, 3, …",
-    "With t = np.arange(1, steps + 1): move = (1 − β₁ᵗ)/√(1 − β₂ᵗ), and np.minimum(1, (t − 1)/w).")  # fmt: skip
+    "With t = np.arange(1, steps + 1): move = (1 − β₁ᵗ)/√(1 − β₂ᵗ), and np.minimum(1, (t − 1)/w).")
 
 # %% [markdown]
 # # What comes next

@@ -27,7 +27,7 @@ from minielectra.pretraining.load import score_at_checkpoints
 from minielectra.pretraining.start import launch
 from minielectra.runs.detection_counts import auc
 from minielectra.runs.detection_records import DetectionRecords
-from minielectra.runs.metrics_log import load_metrics
+from minielectra.runs.metrics_log import metric_columns
 
 lesson = begin("17_training")
 
@@ -62,7 +62,7 @@ for s in range(S):
         if seen[t] == records.input_ids[s, t]:  # it belongs here (or the generator guessed right, which is the same)
             original += 1
             kept += not flagged
-        else:  # the generator planted it
+        else:  # the generator wrote it over another token
             replaced += 1
             caught += flagged
 print(f"“the”: {original} times original, {kept} of them kept; {replaced} times replaced, {caught} of them caught")
@@ -127,12 +127,13 @@ for true in (0.5, 0.02):
     assert abs(good - 0.95) < 0.02 and (abs(bad - 0.95) < 0.02) == (true == 0.5)  # at one half nothing is noticed
 
 # %% The whole run, beside what knowing nothing gives
-metrics = load_metrics(folder)
+metrics = metric_columns(folder)
 print(f"unigram {metrics['unigram_entropy'][0]:.2f}\n   step   L_MLM     AUC   recall   accuracy   always “original”")
 for i in [0, 1, 2, 3, 4, 5, 6, 9, 12, 15]:
     row = [metrics[name][i] for name in ("step", "gen_loss", "disc_auc", "disc_recall", "disc_accuracy", "baseline_accuracy")]
     print("{:7.0f}  {:6.2f}   {:5.3f}   {:6.3f}     {:6.3f}   {:17.3f}".format(*row))
-words = auc(records.scores[2][records.counted], records.labels(2)[records.counted])  # counted [S, T]: neither [CLS] nor [SEP]
+here = records.counted  # [S, T] bool: neither padding nor [CLS] nor [SEP]
+words = auc(records.scores[2][here], records.replaced_mask[2][here])
 print(f"AUC at step {records.steps[2]} without [CLS] and [SEP]: {words:.3f}")
 
 # %% [markdown]
@@ -150,19 +151,19 @@ print(f"AUC at step {records.steps[2]} without [CLS] and [SEP]: {words:.3f}")
 #
 # # Token by token
 #
-# The figure has a panel for each of eight tokens. Orange: of the *planted* ones, which the generator wrote over another token,
-# the share that is flagged. Blue: the same of the *genuine* ones, which belong there. The AUC above a panel compares only
-# occurrences of this token, planted and genuine, so that being frequent does not help. We say a token is acquired at the step
-# from which this AUC stays at 0.6 or above; that step is its **acquisition**. (Few tokens make AUC jump, so the library averages
-# over three evaluations first.)
+# The figure has a panel for each of eight tokens. Orange: of its *replaced* occurrences, where the generator wrote it over
+# another token, the share that is flagged. Blue: the same for its *original* occurrences, where it belongs. The AUC above a
+# panel compares only occurrences of this token, replaced and original, so that being frequent does not help. We say a token is
+# acquired at the step from which this AUC stays at 0.6 or above; that step is its **acquisition**. (Few tokens make AUC jump, so
+# the library averages over three evaluations first.)
 
 # %% See: the learning curves of tokens
 lesson.figure(tokens.tokens(records, ["the", "to", "is", "and", ".", ",", "##s", "##ed"]))
-curves, planted, genuine = token_auc(records)  # each [E, V]
+curves, n_replaced, n_original = token_auc(records)  # each [E, V]
 when = acquisition_step(records.steps, curves)  # [V], NaN ("not a number") where a token is not acquired
-enough = (planted.mean(axis=0) >= 20) & (genuine.mean(axis=0) >= 20)
+enough = (n_replaced.mean(axis=0) >= 20) & (n_original.mean(axis=0) >= 20)
 order = [i for i in np.argsort(when) if enough[i] and np.isfinite(when[i])]  # argsort: the indices, lowest value first
-print(f"of {enough.sum()} tokens that are planted 20 times an evaluation or more, {len(order)} are acquired; the first and last:")
+print(f"of {enough.sum()} tokens replaced 20 times per evaluation or more, {len(order)} are acquired; the first and last:")
 print(", ".join(f"{records.tokens[i]} ({when[i]:.0f})" for i in [*order[:8], *order[-8:]]))
 
 # %% [markdown]
@@ -176,8 +177,8 @@ right, wrong = "The name is a string, and the value is a list.", "The name is a 
 (names, scores, steps), (right_names, right_scores, _) = (score_at_checkpoints(folder, text) for text in (wrong, right))
 by_hand = np.array(names) != right_names  # where the word pieces differ
 title = "“the” for “and” ends at {:.0%}, “of” for “list” at {:.0%}".format(*scores[-1][by_hand])
-film_strip.film_strip_sentence(lesson.figures / f"{lesson.name}-sentence.png", names, scores, steps, title, by_hand)
-print(f"figure: {lesson.name}-sentence.png, beside the other one. At the last checkpoint:")
+lesson.figure(film_strip.film_strip_sentence(names, scores, steps, title, by_hand), "sentence")
+print("at the last checkpoint:")
 for wrong_score, right_score, i in zip(scores[-1][by_hand], right_scores[-1][by_hand], np.flatnonzero(by_hand), strict=True):
     print(f"    “{names[i]}” {wrong_score:.0%}, in its place “{right_names[i]}” would have {right_score:.0%}")
 # The "a" before "of" is suspected too, though we did not touch it: of two tokens that do not fit, either may be the wrong one.
@@ -208,7 +209,7 @@ def check_acquired_at(function):
 
 lesson.exercise(acquired_at, check_acquired_at,
     "Walk from the last evaluation to the first, as long as the curve is at or above the threshold.",
-    "Start with None; i in reversed(range(len(steps))): stop at `not curve[i] >= threshold`, else keep steps[i].")  # fmt: skip
+    "Start with None; i in reversed(range(len(steps))): stop at `not curve[i] >= threshold`, else keep steps[i].")
 
 
 # %% Your turn 2: can the probabilities be taken at their word?
@@ -226,13 +227,13 @@ def check_calibration(function):
     assert np.allclose([*means[:2], means[3]], [0.1, 0.3, 0.95]), f"mean scores 0.1, 0.3, NaN, 0.95, not {means}"
     assert np.allclose([*shares[:2], shares[3]], [1 / 3, 0.5, 1.0]), f"shares 1/3, 1/2, NaN, 1, not {shares}"
     here = records.counted
-    for row in zip(*function(records.scores[-1][here].astype(float), records.labels(E - 1)[here], 5), strict=True):
+    for row in zip(*function(records.scores[-1][here].astype(float), records.replaced_mask[E - 1][here], 5), strict=True):
         print("    mean score {:.2f}   really replaced {:.2f}   ({} tokens)".format(*row))
 
 
 lesson.exercise(calibration, check_calibration,
     "The bin of a score is the whole part of score · bins. Where does that put a score of 1?",
-    "np.minimum((scores * bins).astype(int), bins - 1); np.bincount(index, what, minlength=bins) sums; 0/0: NaN.")  # fmt: skip
+    "np.minimum((scores * bins).astype(int), bins - 1); np.bincount(index, what, minlength=bins) sums; 0/0: NaN.")
 
 # %% [markdown]
 # # What comes next

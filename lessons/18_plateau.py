@@ -31,7 +31,7 @@ from minielectra.ops.reference.attention import attention_forward
 from minielectra.plots.style import BLUE, GREEN, INK, SEQUENTIAL, VERMILION, figure, legend, line, tidy
 from minielectra.pretraining.batches import Batches, held_out_batch
 from minielectra.pretraining.evaluation import Evaluator
-from minielectra.pretraining.pretraining_config import configure
+from minielectra.pretraining.presets import configure
 from minielectra.pretraining.trainer import unigram_loss
 from minielectra.training.step import Trainee
 
@@ -161,7 +161,7 @@ fig = figure(
     8, 4.2, f"The paper's start ends {below[0]:.2f} nats below unigram, local attention {below[1]:.2f}",
     "Loss at masked positions of held-out text; same model, text, steps and learning rate. “Blind” has everything of local\n"
     "attention but the looking: queries and keys of its first layer start as random numbers.",
-)  # fmt: skip
+)
 ax = tidy(fig.subplots(), xlabel="training step", ylabel="nats")
 for (name, curve), colour in zip(curves.items(), (VERMILION, GREEN, BLUE), strict=True):
     line(ax, np.arange(0, STEPS + 1, EVERY), np.array(curve), color=colour, label=name)
@@ -174,7 +174,7 @@ fig = figure(
     9.5, 6.2, "Local attention starts one off the diagonal, the paper's start sees all alike",
     "Mean shares of attention in the first layer, over 100 held-out sequences. Row: the position that looks; column:\n"
     "the position looked at. Bright: a large share. Below: after training; all of these weights were free to move.",
-)  # fmt: skip
+)
 for axes, when in zip(fig.subplots(2, 3), ("at the start", f"after {STEPS} steps"), strict=True):
     for ax, name, head in zip(axes, ("official", "local", "local"), (0, 0, 1), strict=True):
         tidy(ax, f"{name}, head {head}, {when}", "position looked at", "position that looks" if name == "official" else "")
@@ -214,7 +214,7 @@ lesson.exercise(
     key_turn, check_key_turn,
     "A score is Σ cos(what the query has turned − what the key has turned). When is that Σ cos 0 at s = t + offset?",
     "cos ω(t − (s − offset)): the key is turned by −offset. Build the blocks as in “Collapsed form in code”.",
-)  # fmt: skip
+)
 
 
 # %% Your turn 2: how sharp is sharp enough?
@@ -236,7 +236,7 @@ lesson.exercise(
     neighbour_share, check_neighbour_share,
     "All T scores of the row are needed, for the softmax. How often does sharpness stand in a product of query and key?",
     "scores = sharpness² · Σ_ω cos ω(t + offset − s) / √(2F) for s = 0 … T − 1; softmax; the entry t + offset.",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # # What comes next

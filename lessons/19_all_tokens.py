@@ -31,7 +31,7 @@ from minielectra.ops.reference.losses import sigmoid
 from minielectra.plots.style import BLUE, GREY, VERMILION, figure, legend, tidy
 from minielectra.plots.words import class_ids
 from minielectra.pretraining.batches import Batches
-from minielectra.pretraining.pretraining_config import configure
+from minielectra.pretraining.presets import configure
 from minielectra.runs.detection_counts import auc
 from minielectra.training.step import Trainee
 
@@ -169,7 +169,7 @@ ends = [np.mean([scores[name, seed][-1] for seed in (0, 1)]) for name in STEPS]
 fig = figure(
     10, 6.6, f"All tokens: noise² {factor:.1f} times smaller. Probes: ELECTRA {ends[0]:.2f}, BERT {ends[1]:.2f}",
     "Probes: AUC on held-out text; two seeds each; at 0 the encoder is untrained. Title: mean of probes and seeds at the end.",
-)  # fmt: skip
+)
 ax, *panels = fig.subplots(2, 2).ravel()
 tidy(ax, "noise of a gradient", "tokens in a batch (log)", "noise² (log)")
 ax.loglog(COUNTS, [variance / n for n in COUNTS], color=GREY, label="σ²/n")
@@ -215,7 +215,7 @@ lesson.exercise(
     batch_needed, check_batch_needed,
     "σ²/n ≤ ratio² |ḡ|². The noise is a length; the formula is about its square.",
     "int(np.ceil(variance / (ratio**2 * (signal**2).sum()))), with variance and signal made from the gradients.",
-)  # fmt: skip
+)
 
 
 # %% Your turn 2: no token twice
@@ -236,7 +236,7 @@ lesson.exercise(
     noise_without_return, check_noise_without_return,
     "In the double sum i ≠ j no longer gives 0: who has drawn i cannot draw it again. And all N of g − ḡ add up to 0.",
     "The mean of (g_i − ḡ) · (g_j − ḡ) over i ≠ j is −σ²/(N − 1). There are n terms i = j and n (n − 1) others. Add them up.",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # # What comes next

@@ -100,7 +100,7 @@ lesson.check(head_loss, {"h": h, "W": W, "b": b}, {"h": dh, "W": dW, "b": db}, c
 # The label of a sequence is read off [CLS]. Rows lie one sequence after the other, so those of [CLS] are 0, T, 2·T, …: h[::T]. Whoever
 # writes h[:B] gets the right shape, and the right rows too as long as there is one sequence.
 sizes = {"vocab_size": 52, "embedding_size": 6, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
-         "intermediate_size": 10, "max_position_embeddings": 14}  # fmt: skip
+         "intermediate_size": 10, "max_position_embeddings": 14}
 model = ElectraForSequenceClassification(HeadConfig(**sizes, labels=("one", "many")), dtype=np.float64)
 model.parameters.flat[...] = 0.5 * random.standard_normal(model.parameters.size)
 
@@ -133,9 +133,9 @@ assert not agree
 
 # %% Pre-train, then fine-tune
 config = ElectraConfig(**sizes | {"embedding_size": 32, "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64},
-                       hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)  # fmt: skip
+                       hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 pretraining = PretrainingConfig(batch_size=32, seq_length=toy.LENGTH, learning_rate=3e-3, disc_weight=5.0, shards=1,
-                                adam_beta2=0.98, generator_width=0.5, initialization="local_attention")  # fmt: skip
+                                adam_beta2=0.98, generator_width=0.5, initialization="local_attention")
 joint = ElectraPretraining(config, pretraining)
 initialize(joint, seed=0)
 trainee, random, steps = Trainee(joint), np.random.default_rng(1), 1500
@@ -186,7 +186,7 @@ curves = {pretrained: np.array(curve) for pretrained, curve in curves.items()}
 for pretrained, curve in curves.items():
     print(f"{'pre-trained' if pretrained else 'from scratch':12}", *(f"{100 * x:3.0f} %" for x in curve.mean(axis=1)))
 fig = figure(7, 4, "Pre-training knows words that nobody has labelled",
-             "words that stood in no labelled sentence; thick: mean of three draws of sentences, thin: each")  # fmt: skip
+             "words that stood in no labelled sentence; thick: mean of three draws of sentences, thin: each")
 ax = tidy(fig.subplots(), xlabel="labelled sentences", ylabel="their part of speech is right")
 for pretrained, color in ((True, BLUE), (False, ORANGE)):
     ax.plot(counts, curves[pretrained], color=color, linewidth=0.7, alpha=0.6)
@@ -216,7 +216,7 @@ def check_first_pieces(weights):
 
 
 lesson.exercise(first_piece_weights, check_first_pieces,
-                "A piece begins a word unless it starts with ## …", "… or is one of toy.SPECIAL.")  # fmt: skip
+                "A piece begins a word unless it starts with ## …", "… or is one of toy.SPECIAL.")
 
 
 # %% Your turn 2: the best stretch
@@ -238,7 +238,7 @@ def check_best_span(best):
 
 
 lesson.exercise(best_span, check_best_span, "Two loops: over a, and over the b that a allows. Keep the best.",
-                "max(pairs, key=lambda pair: start[pair[0]] + end[pair[1]])")  # fmt: skip
+                "max(pairs, key=lambda pair: start[pair[0]] + end[pair[1]])")
 
 # %% [markdown]
 # # What comes next

@@ -139,7 +139,7 @@ def two_threads(x, dy, γ, β):
 
 
 versions = {"in place": lambda x, *others: in_blocks(x, *others, rows=len(x)), "blocks": in_blocks,
-            "workspace": partial(in_blocks, workspace=workspaces[0]), "two threads": two_threads}  # fmt: skip
+            "workspace": partial(in_blocks, workspace=workspaces[0]), "two threads": two_threads}
 
 # %% Check
 # All in float64 against the long form. (Blocks add dγ and dβ up in another order: the last bits differ.) Then finite differences
@@ -188,7 +188,7 @@ for name, (function, arrays) in contenders.items():
 fig = figure(
     7, 3.3, f"The same layer norm in {100 * min(times.values()) / max(times.values()):.0f} % of the time",
     "Forward and backward of [8000, 256]. Each bar keeps the changes of those above it.",
-)  # fmt: skip
+)
 ax = tidy(fig.subplots(), xlabel="milliseconds")
 ax.bar_label(ax.barh(list(times), [1e3 * s for s in times.values()], color=BLUE), fmt="%.0f", padding=3, fontsize=9)
 ax.invert_yaxis()
@@ -212,7 +212,7 @@ lesson.exercise(
     least_seconds, check_least_seconds,
     "Find the time for arithmetic alone and the time for memory alone. If both go on at once, when is the layer done?",
     "The longer of 2 N I O / rate and the bytes of x, W and y / bandwidth.",
-)  # fmt: skip
+)
 
 
 # %% Your turn 2: softmax's backward pass, block by block
@@ -236,7 +236,7 @@ lesson.exercise(
     softmax_backward_blocks, check_softmax_backward_blocks,
     "A slice of rows is a view: what is done to it in place is done to dp. `in_blocks` has the loop.",
     "For a block, the sums first: (d * q).sum(axis=1, keepdims=True) is the only new array. Then -= and *=.",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # # What comes next

@@ -29,7 +29,7 @@ from minielectra.errors import InputError
 from minielectra.objectives.electra import ElectraPretraining
 from minielectra.ops.reference.layernorm import layernorm_forward
 from minielectra.plots.style import BLUE, FAINT, VERMILION, figure, tidy
-from minielectra.pretraining.pretraining_config import configure
+from minielectra.pretraining.presets import configure
 from minielectra.training.step import Trainee
 from tests.fake_device import FakeArray, FakeDevice
 
@@ -139,12 +139,12 @@ print(f"{4 * model.parameters.flat.nbytes / 1e6:.0f} MB never move: parameters, 
 # %% See: who waits for whom
 LAUNCH = 15  # µs from Python's call to the next line: typical for CuPy, not measured here
 cases = {"small arrays, one wait": (4, False), "large arrays, one wait": (40, False),
-         "large arrays, a wait after each": (40, True)}  # fmt: skip
+         "large arrays, a wait after each": (40, True)}
 fig = figure(
     8.2, 4.6, "Without waits, host and device work at the same time",
     "Eight kernels: blue, the host asks for one; red, it runs; grey, the host waits. Short kernels: Python sets the pace.\n"
     "Long ones: the host is ahead and the device never idles, unless a float(…) after each makes the two take turns.",
-)  # fmt: skip
+)
 for ax, (title, (kernel, each)) in zip(fig.subplots(3, 1, sharex=True), cases.items(), strict=True):
     host = device = 0.0  # when each is done with what it has been given so far
     for n in range(8):
@@ -210,7 +210,7 @@ lesson.exercise(
     mean_of_valid, check_mean_of_valid,
     "Rows that do not count can be multiplied by 0 instead of being left out.",
     "weights = valid.astype(x.dtype) is 1 for rows that count. weights @ x adds them up, and weights.sum() is their number.",
-)  # fmt: skip
+)
 
 
 # %% Your turn 2: clipping without a question
@@ -234,7 +234,7 @@ lesson.exercise(
     clip_gradient, check_clip_gradient,
     "Always multiply; the factor must come out as 1 where the norm is small enough.",
     "limit / norm is right where the norm is too large. Divide by xp.maximum of two things instead, and it is right everywhere.",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # # What comes next

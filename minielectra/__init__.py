@@ -1,32 +1,41 @@
-"""ELECTRA from scratch: hand-written transformer layers with manual backpropagation on NumPy or CuPy arrays."""
+"""ELECTRA from scratch: hand-written transformer layers with manual backpropagation on NumPy or CuPy arrays.
+
+Names are imported when they are first used, so that `minielectra --help` answers at once.
+"""
+
+import importlib
+
+from minielectra.detect import (
+    detect,
+)  # a function with the name of its module must be here before the module is
 
 __version__ = "0.1.0"
 
-from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
-from minielectra.detect import detect
-from minielectra.electra.electra_config import ElectraConfig
-from minielectra.electra.towers import ElectraForMaskedLM, ElectraForPreTraining
-from minielectra.errors import InputError
-from minielectra.finetuning.heads import (
-    ElectraForQuestionAnswering,
-    ElectraForSequenceClassification,
-    ElectraForTokenClassification,
-)
-from minielectra.gradcheck.checker import gradient_check
-from minielectra.pretraining.load import load_discriminator
-from minielectra.pretraining.pretraining_config import PretrainingConfig
+_HOMES = {
+    "ElectraConfig": "electra.electra_config",
+    "ElectraForMaskedLM": "electra.towers",
+    "ElectraForPreTraining": "electra.towers",
+    "ElectraForQuestionAnswering": "finetuning.heads",
+    "ElectraForSequenceClassification": "finetuning.heads",
+    "ElectraForTokenClassification": "finetuning.heads",
+    "InputError": "errors",
+    "PretrainingConfig": "pretraining.pretraining_config",
+    "WordPieceTokenizer": "data.wordpiece.tokenizer",
+    "gradient_check": "gradcheck.checker",
+    "load_discriminator": "pretraining.load",
+}
 
-__all__ = [
-    "ElectraConfig",
-    "ElectraForMaskedLM",
-    "ElectraForPreTraining",
-    "ElectraForQuestionAnswering",
-    "ElectraForSequenceClassification",
-    "ElectraForTokenClassification",
-    "InputError",
-    "PretrainingConfig",
-    "WordPieceTokenizer",
-    "detect",
-    "gradient_check",
-    "load_discriminator",
-]
+__all__ = ["detect", *_HOMES]
+
+
+def __getattr__(name):
+    """Import a public name from its home, the first time somebody asks for it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *_HOMES})

@@ -1,4 +1,4 @@
-"""`python -m minielectra`."""
+"""The command line, as `python -m minielectra`."""
 
 import sys
 

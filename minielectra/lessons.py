@@ -1,7 +1,7 @@
 """The course: which lessons there are, what each needs, and what this reader has done.
 
-A lesson is a file `lessons/NN_name.py` of `# %%` cells whose first cell says its title, time and needs; `lessons/course.py` runs it.
-What is done is kept beside the lessons in `.progress.json`.
+A lesson is a file `lessons/NN_name.py` of `# %%` cells. Its first cell gives title, goal, time and what it
+needs; `lessons/course.py` runs it. What the reader has done is kept beside the lessons, in `.progress.json`.
 """
 
 import json
@@ -28,7 +28,7 @@ class Header:
     title: str
     goal: str
     minutes: int
-    needs: tuple  # numbers of the lessons to do before
+    needs: tuple  # numbers of the lessons to do first
     runs: str  # how long the file takes to run
     exercises: tuple  # names of the functions to write
 
@@ -39,15 +39,17 @@ class Header:
 
 
 def headers(folder=FOLDER):
-    """The Header of every lesson, in order. Raises InputError where the lessons are not there or one has no proper first cell."""
+    """The Header of every lesson, in order. Raises InputError if one is malformed or none is there."""
     paths = sorted(folder.glob("[0-9][0-9]_*.py"))
     if not paths:
-        raise InputError(f"{folder}: no lessons here; they come with the source code, not with the installed package")
+        raise InputError(
+            f"{folder}: no lessons here; they come with the source code, not with the installed package"
+        )
     return [read_header(path) for path in paths]
 
 
 def read_header(path):
-    """The Header of one lesson."""
+    """The Header of one lesson. Raises InputError if its first cell is malformed."""
     text = path.read_text(encoding="utf-8")
     match = HEADER.search(text)
     if match is None:
@@ -65,13 +67,16 @@ def read_header(path):
 
 
 def progress(folder=FOLDER):
-    """{lesson's name: {"run": bool, "exercises": [names that pass]}}, as far as anything is done."""
+    """What is done so far: {lesson's name: {"run": bool, "exercises": [names that pass]}}."""
     path = folder / ".progress.json"
     return read_json(path, "") if path.is_file() else {}
 
 
 def record(name, exercises, folder=FOLDER):
-    """Note that a lesson ran to its end, and which of its exercises pass. Raises OSError where the folder cannot be written."""
+    """Note that a lesson ran to its end, and which of its exercises pass.
+
+    Raises OSError if the folder cannot be written.
+    """
     done = progress(folder) | {name: {"run": True, "exercises": sorted(exercises)}}
     write_text(folder / ".progress.json", json.dumps(done, indent=1) + "\n")
 
@@ -85,13 +90,15 @@ def overview(folder=FOLDER):
         passed = len(set(own["exercises"]) & set(lesson.exercises))
         complete = own["run"] and passed == len(lesson.exercises)
         mark = "✓" if complete else "·" if own["run"] else " "
-        lines.append(
-            f"{mark} {lesson.number:2}  {lesson.title:58} {lesson.minutes:3} min   exercises {passed} of {len(lesson.exercises)}"
-        )
+        exercises = f"exercises {passed} of {len(lesson.exercises)}"
+        lines.append(f"{mark} {lesson.number:2}  {lesson.title:58} {lesson.minutes:3} min   {exercises}")
         if following is None and not complete:
             following = lesson
     ended = sum(line.startswith("✓") for line in lines)
-    lines += ["", f"{ended} of {len(lessons)} done; {sum(lesson.minutes for lesson in lessons) / 60:.0f} hours in all."]
+    lines += [
+        "",
+        f"{ended} of {len(lessons)} done; {sum(lesson.minutes for lesson in lessons) / 60:.0f} hours in all.",
+    ]
     if following is not None:
         lines += [f"Next: {following.title}", f"  python lessons/{following.path.name} --step"]
     return "\n".join(lines)
@@ -102,5 +109,7 @@ def markdown_map(folder=FOLDER):
     rows = ["| | lesson | you will be able to | needs | minutes | runs |", "|---|---|---|---|---|---|"]
     for x in headers(folder):
         needs = ", ".join(map(str, x.needs)) or "–"
-        rows.append(f"| {x.number} | [{x.title}]({x.path.name}) | {x.goal} | {needs} | {x.minutes} | {x.runs} |")
+        rows.append(
+            f"| {x.number} | [{x.title}]({x.path.name}) | {x.goal} | {needs} | {x.minutes} | {x.runs} |"
+        )
     return "\n".join(rows)

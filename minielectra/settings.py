@@ -1,28 +1,38 @@
-"""Settings: dataclass fields that carry their help, bounds and choices. Checks and command-line options are made from them.
+"""Settings: dataclass fields that carry their help, bounds and choices, and that are checked.
 
     @dataclass(frozen=True)
     class Oven(Settings):
         degrees: int = setting(180, "temperature in °C", at_least=20, at_most=300)
         program: str = setting("bake", "what to do", choices=("bake", "grill"))
 
-    Oven(degrees=500)                    # InputError: degrees must be between 20 and 300, got 500
-    add_options(parser, Oven)            # --degrees N, --program {bake,grill}, with help and default
-    Oven(**given(arguments, Oven))       # what the user typed, on top of the defaults
+    Oven(degrees=500)       # InputError: degrees must be between 20 and 300, got 500
 
-So a setting is written once: adding one means adding a field.
+Command-line options and their `--help` are made from the same fields (cli/options.py). So a setting is
+written once, and adding one means adding a field.
 """
 
-import argparse
 import dataclasses
+import difflib
 import math
 import types
 import typing
 
 from minielectra.errors import InputError
 
+TYPE_NAMES = {
+    int: "an integer",
+    float: "a number",
+    str: "a string",
+    bool: "true or false",
+    list: "a list",
+    tuple: "a tuple",
+    dict: "a dictionary",
+}
+TRUTH = {"true": True, "1": True, "false": False, "0": False}  # how a user may write a bool
+
 
 class Bounds(typing.NamedTuple):
-    """Where a number may lie; None means no bound on that side."""
+    """Where a number may lie; None means that there is no bound on that side."""
 
     at_least: float | None = None
     above: float | None = None
@@ -30,8 +40,8 @@ class Bounds(typing.NamedTuple):
     below: float | None = None
 
     def hold(self, value):
-        """Whether a number respects all bounds. NaN respects none, and infinity is no setting."""
-        return math.isfinite(value) and (
+        """Whether a finite number respects all bounds."""
+        return (
             (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
             and (self.at_most is None or value <= self.at_most)
@@ -39,95 +49,146 @@ class Bounds(typing.NamedTuple):
         )
 
     def __str__(self):
-        """What the error message says after "must be"."""
+        """What an error message says after "must be"."""
         if self.at_least is not None and self.at_most is not None:
-            return f"between {self.at_least:g} and {self.at_most:g}"
+            return f"between {plain(self.at_least)} and {plain(self.at_most)}"
         words = {"at_least": "at least", "above": "greater than", "at_most": "at most", "below": "less than"}
-        said = [f"{words[name]} {bound:g}" for name, bound in self._asdict().items() if bound is not None]
-        return " and ".join(said) if said else "a finite number"
+        said = [
+            f"{words[name]} {plain(bound)}" for name, bound in self._asdict().items() if bound is not None
+        ]
+        return " and ".join(said)
 
 
-def setting(default=dataclasses.MISSING, help="", *, at_least=None, above=None, at_most=None, below=None, choices=None,
-            metavar=None, positional=False, convert=None):  # fmt: skip
+def setting(
+    default=dataclasses.MISSING,
+    help="",
+    *,
+    at_least=None,
+    above=None,
+    at_most=None,
+    below=None,
+    choices=None,
+    metavar=None,
+    positional=False,
+    shown_default=None,
+):
     """A dataclass field with everything that is known about it.
 
-    default: as in a dataclass; help: one line for `--help` and for readers of the source; at_least, above, at_most, below: bounds of
-    a number; choices: the values allowed, or a function that returns them (for a list that another room owns); metavar: what `--help`
-    calls the value; positional: an argument without dashes; convert: makes a value of the text typed, instead of the field's type.
+    default: as in a dataclass; a setting without one is required.
+    help: one line for `--help` and for readers of the source. A field without help gets no option.
+    at_least, above, at_most, below: bounds of a number.
+    choices: the values allowed, or a function that returns them (for a list that another room owns).
+    metavar: what `--help` calls the value.
+    positional: whether the value is typed without a `--name`.
+    shown_default: the default in words, if it depends on something ("runs/PRESET-DATE").
     """
-    bounds = Bounds(at_least, above, at_most, below)
-    about = {"help": help, "bounds": bounds, "choices": choices, "metavar": metavar, "positional": positional, "convert": convert}
+    about = {
+        "help": help,
+        "bounds": Bounds(at_least, above, at_most, below),
+        "choices": choices,
+        "metavar": metavar,
+        "positional": positional,
+        "shown_default": shown_default,
+    }
     return dataclasses.field(default=default, metadata=about)
 
 
 class Settings:
-    """Base of dataclasses of settings: every instance is checked as it is made."""
+    """Base of dataclasses of settings: every instance is checked when it is made. Raises InputError."""
+
+    alternatives = ()  # groups of fields of which at most one may be given: (("steps", "minutes"), …)
 
     def __post_init__(self):
         check(self)
 
 
-def check(settings):
-    """Raise InputError for the first field of a wrong type or outside its bounds or choices.
+# Checks.
 
-    Values come from files and command lines, so a wrong one is a clear error here instead of a strange one later.
+
+def check(settings):
+    """Raise InputError for the first field with a wrong type, outside its bounds, or not among its choices.
+
+    Values come from files and command lines, so a wrong one is a clear error here, not a strange one later.
     """
     for field in dataclasses.fields(settings):
         check_value(field, getattr(settings, field.name))
+    for names in settings.alternatives:
+        used = [name for name in names if getattr(settings, name) not in (None, False)]
+        if len(used) > 1:
+            raise InputError(f"{' and '.join(used)} exclude each other: give only one of them")
 
 
 def check_value(field, value):
     """Raise InputError unless `value` is of the field's type and within its bounds and choices."""
-    name, kind = field.name, base_type(field)
+    if problem := fault(field, value):
+        raise InputError(f"{field.name} {problem}")
+
+
+def fault(field, value):
+    """What is wrong with a field's value: a sentence without its subject ("must be …"), or None."""
     if value is None and is_optional(field):
-        return
-    wanted = (int, float) if kind is float else kind
-    if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(f"{name} must be of type {kind.__name__}, got {value!r:.60}")
-    bounds = field.metadata.get("bounds", Bounds())
-    if kind in (int, float) and not bounds.hold(value):
-        raise InputError(f"{name} must be {bounds}, got {value}")
+        return None
+    kind = base_type(field)
+    if not _is_a(value, kind):
+        return f"must be {type_name(kind)}, got {_shown(value)}"
+    if kind is list:
+        for item in value:
+            if not _is_a(item, item_type(field)):
+                return f"must be a list, each item {type_name(item_type(field))}, got {_shown(item)}"
+    if kind in (int, float):
+        bounds = field.metadata.get("bounds", Bounds())
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"must be a finite number, got {value}"
+        if not bounds.hold(value):
+            return f"must be {bounds}, got {_shown(value)}"
     allowed = choices_of(field)
     if allowed and value not in allowed:
-        raise InputError(f"{name} {value!r} is not known: choose {_either(allowed)}")
+        return f"{_shown(value)} is not known: choose {_either(allowed)}"
+    return None
 
 
 def parse_value(field, text):
-    """The text of a command line as a value of the field's type. Raises ValueError if it is not one."""
-    kind = base_type(field)
-    if kind is bool:
-        try:
-            return {"true": True, "false": False, "1": True, "0": False}[text.lower()]
-        except KeyError:
-            raise ValueError(text) from None
-    return kind(text)
+    """The text of a command line as a value of the field's type (of a list's items).
 
-
-def add_options(parser, kind, only=None, **defaults):
-    """Give an argparse parser an option for every field of the settings class `kind` that has a help text.
-
-    only: names of the fields wanted, in that order (default: all); defaults: texts to show as a default, by field, where the
-    default depends on something. An option that is not given is None, so that `given` can tell.
+    Raises InputError if the text is none. Bounds and choices are not checked.
     """
-    fields = {field.name: field for field in dataclasses.fields(kind) if field.metadata.get("help")}
-    for name in fields if only is None else only:
-        _add_option(parser, fields[name], defaults.get(name))
+    kind = base_type(field)
+    kind = item_type(field) if kind is list else kind
+    try:
+        return TRUTH[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        raise InputError(f"{field.name} must be {type_name(kind)}, got {_shown(text)}") from None
 
 
-def given(arguments, kind):
-    """{name: value} of the fields of `kind` that the user gave, from the parsed arguments."""
-    values = {field.name: getattr(arguments, field.name, None) for field in dataclasses.fields(kind)}
-    return {name: value for name, value in values.items() if value is not None}
+def find_field(name, *kinds):
+    """The field called `name` of the first of the settings classes that has one -> dataclasses.Field.
+
+    Raises InputError if none has one: with the name that was probably meant, and all names that are known.
+    """
+    fields = {field.name: field for kind in reversed(kinds) for field in dataclasses.fields(kind)}
+    if name not in fields:
+        guess = difflib.get_close_matches(name, fields, n=1)
+        hint = f"did you mean {guess[0]}? " if guess else ""
+        raise InputError(f"unknown field {name!r}: {hint}known fields are {', '.join(sorted(fields))}")
+    return fields[name]
+
+
+# What a field says about its values.
 
 
 def base_type(field):
-    """The type of a field without `| None`; `list` and `tuple` for those of anything."""
-    kinds = [kind for kind in typing.get_args(field.type) if kind is not type(None)] if is_optional(field) else [field.type]
-    return typing.get_origin(kinds[0]) or kinds[0]
+    """The type of a field without `| None`; `list` for a list of anything."""
+    kind = _not_none(field.type)
+    return typing.get_origin(kind) or kind
+
+
+def item_type(field):
+    """The type of the items of a field that is a list; `str` if it does not say."""
+    return (*typing.get_args(_not_none(field.type)), str)[0]
 
 
 def is_optional(field):
-    """Whether a field may be None."""
+    """Whether a field may be None, that is, whether its type is written `… | None`."""
     return isinstance(field.type, types.UnionType) and type(None) in typing.get_args(field.type)
 
 
@@ -137,41 +198,35 @@ def choices_of(field):
     return tuple(choices()) if callable(choices) else choices
 
 
-def _add_option(parser, field, shown_default):
-    about, kind = field.metadata, base_type(field)
-    flag = "--" + field.name.replace("_", "-")
-    default = field.default if shown_default is None else shown_default
-    text = about["help"]
-    if kind is bool:
-        parser.add_argument(flag, action="store_true", default=None, help=text)
-        return
-    if shown_default is not None or (default is not None and default is not dataclasses.MISSING):
-        text += f" (default: {default})"
-    options = {"help": text.replace("%", "%%"), "type": about["convert"] or _converter(field), "metavar": about["metavar"]}
-    if allowed := choices_of(field):
-        options |= {"choices": allowed, "type": str}
-    elif options["metavar"] is None:
-        options["metavar"] = "N" if kind in (int, float) else field.name.upper()
-    if kind is list:
-        options |= {"nargs": "+", "type": str}
-    if about["positional"]:
-        parser.add_argument(field.name, **options)
-        return
-    parser.add_argument(flag, default=None, required=field.default is dataclasses.MISSING, **options)
+def _not_none(kind):
+    """`X` of the type `X | None`; any other type itself."""
+    if isinstance(kind, types.UnionType):
+        return next(member for member in typing.get_args(kind) if member is not type(None))
+    return kind
 
 
-def _converter(field):
-    """A function from the text of an option to its value, which argparse reports by the names of its errors."""
-    kind = base_type(field)
+def _is_a(value, kind):
+    """Whether a value is of a type. An int is a float too, but a bool is no number."""
+    wanted = (int, float) if kind is float else kind
+    return isinstance(value, wanted) and (kind is bool or not isinstance(value, bool))
 
-    def convert(text):
-        value = kind(text)
-        if kind in (int, float) and not field.metadata["bounds"].hold(value):
-            raise argparse.ArgumentTypeError(f"must be {field.metadata['bounds']}, got {text}")
-        return value
 
-    convert.__name__ = {int: "whole number", float: "number"}.get(kind, kind.__name__)
-    return convert
+# How messages say it.
+
+
+def type_name(kind):
+    """A type in words: "an integer"."""
+    return TYPE_NAMES.get(kind, kind.__name__)
+
+
+def plain(value):
+    """A value as people write it; numbers as 0.001, 1e-06, and integers in full."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _shown(value):
+    """A value as a message shows it: on one line, and not endless."""
+    return f"{value!r:.60}"
 
 
 def _either(names):

@@ -1,4 +1,4 @@
-"""A tiny model directory to damage, and how it must be refused."""
+"""A tiny model's directory for tests to damage, and a check that it is refused as it should be."""
 
 import json
 import struct
@@ -13,13 +13,19 @@ from minielectra.electra.towers import ElectraForPreTraining
 from minielectra.errors import InputError
 
 CONFIG = ElectraConfig(
-    vocab_size=9, embedding_size=6, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=10,
+    vocab_size=9,
+    embedding_size=6,
+    hidden_size=8,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=10,
     max_position_embeddings=12,
-)  # fmt: skip
+)
 WORDS, HEAD = "electra.embeddings.word_embeddings.weight", "discriminator_predictions.dense.weight"
 
 
 def filled(cls=ElectraForPreTraining):
+    """A model of random weights, all different."""
     model = cls(CONFIG)
     model.parameters.flat[...] = np.random.default_rng(0).standard_normal(model.parameters.size)
     return model
@@ -37,11 +43,14 @@ def read_arrays(directory):
     length = struct.unpack("<Q", raw[:8])[0]
     header = json.loads(raw[8 : 8 + length])
     del header["__metadata__"]
-    return {name: [h["dtype"], h["shape"], raw[8 + length :][slice(*h["data_offsets"])]] for name, h in header.items()}
+    return {
+        name: [h["dtype"], h["shape"], raw[8 + length :][slice(*h["data_offsets"])]]
+        for name, h in header.items()
+    }
 
 
 def write_arrays(path, arrays, edit_header=lambda header: header):
-    """A safetensors file by hand, so that it can be wrong."""
+    """Write a safetensors file by hand, so that it can be wrong."""
     header, at = {}, 0
     for name, (dtype, shape, data) in arrays.items():
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
@@ -52,7 +61,7 @@ def write_arrays(path, arrays, edit_header=lambda header: header):
 
 
 def refusal(directory, cls=ElectraForPreTraining):
-    """The one line with which a directory is refused; on the way no more memory was taken than a few times the files' size."""
+    """The one line with which a directory is refused. That takes no more memory than a few times its size."""
     size = sum(path.stat().st_size for path in directory.iterdir() if path.is_file())
     tracemalloc.start()
     try:

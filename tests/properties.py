@@ -1,4 +1,4 @@
-"""hypothesis where it is installed (extra `test`); where only requirements.txt is, the property-based tests are skipped and say so."""
+"""What property-based tests need of hypothesis (extra `test`). Without it, they are skipped and say so."""
 
 import pytest
 

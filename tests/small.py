@@ -1,22 +1,56 @@
-"""Small models and batches that several tests use."""
+"""Small objectives and batches that several tests use."""
+
+import dataclasses
 
 import numpy as np
 
+from minielectra import objectives
 from minielectra.electra.corruption import mask_batch
+from minielectra.electra.electra_config import ElectraConfig
 from minielectra.electra.initialization import initialize
-from minielectra.objectives.electra import ElectraPretraining
-from minielectra.pretraining.pretraining_config import PretrainingConfig, configure
+from minielectra.finetuning.finetuning_config import FinetuningConfig
+from minielectra.finetuning.heads import (
+    ElectraForQuestionAnswering,
+    ElectraForSequenceClassification,
+    ElectraForTokenClassification,
+    HeadConfig,
+)
+from minielectra.finetuning.losses import AnsweringLoss, ClassificationLoss, RegressionLoss, TaggingLoss
+from minielectra.finetuning.objective import FinetuningObjective
+from minielectra.finetuning.sequences import TaskBatch
+from minielectra.nn.parameters import replica
+from minielectra.pretraining.presets import configure
+from minielectra.pretraining.pretraining_config import PretrainingConfig
 
 SPECIAL, MASK, VOCAB = (0, 1, 2, 3, 4), 4, 61
-SMALL = {"vocab_size": VOCAB, "embedding_size": 12, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-         "intermediate_size": 24, "max_position_embeddings": 20, "seq_length": 14, "batch_size": 7,
-         "mask_fraction": 0.3}  # fmt: skip
+SMALL = {
+    "vocab_size": VOCAB,
+    "embedding_size": 12,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 20,
+    "seq_length": 14,
+    "batch_size": 7,
+    "mask_fraction": 0.3,
+}
+DROPOUT = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
+
+# The fine-tuning heads: model, labels, loss.
+HEADS = {
+    "classification": (ElectraForSequenceClassification, ("a", "b", "c"), ClassificationLoss()),
+    "regression": (ElectraForSequenceClassification, ("score",), RegressionLoss()),
+    "tagging": (ElectraForTokenClassification, ("a", "b", "c", "d"), TaggingLoss()),
+    "answering": (ElectraForQuestionAnswering, ("start", "end"), AnsweringLoss()),
+}
 
 
-def make_batch(seed, count=7, length=14, config=None, special=True):
+def make_batch(seed, count=7, length=14, config=None, special=True, padded=True):
+    """A MaskedBatch of random tokens; without padding only if asked for."""
     random = np.random.default_rng(seed)
     ids = random.integers(5, VOCAB, (count, length), dtype=np.int32)
-    lengths = random.integers(5, length + 1, count)
+    lengths = random.integers(5, length + 1, count) if padded else np.full(count, length)
     valid = np.arange(length) < lengths[:, None]
     if special:
         ids[:, 0], ids[np.arange(count), lengths - 1] = 2, 3
@@ -26,7 +60,48 @@ def make_batch(seed, count=7, length=14, config=None, special=True):
     return mask_batch(ids, valid, segments, SPECIAL, MASK, VOCAB, config, random)
 
 
-def small_model(dtype=np.float32, seed=1, **overrides):
-    model = ElectraPretraining(*configure("tiny", SMALL | overrides), dtype=dtype)
-    initialize(model, seed)
-    return model
+def small_objective(dtype=np.float32, seed=1, **overrides):
+    """A pre-training objective, initialised. overrides: fields of either configuration."""
+    objective = objectives.make(*configure("tiny", SMALL | overrides), dtype=dtype)
+    initialize(objective, seed)
+    return objective
+
+
+def small_finetuning(head, dtype=np.float32, seed=1, xp=np, dropout=0.1, **settings):
+    """A fine-tuning objective with random weights. head: of HEADS; settings: fields of FinetuningConfig."""
+    kind, labels, loss = HEADS[head]
+    names = {field.name for field in dataclasses.fields(ElectraConfig)}
+    sizes = {name: value for name, value in SMALL.items() if name in names}
+    dropped = dict.fromkeys(DROPOUT, dropout)
+    config = HeadConfig(**sizes, **dropped, labels=labels)
+    objective = FinetuningObjective(
+        config, FinetuningConfig(dropout=dropout, **settings), kind, loss, xp=xp, dtype=dtype
+    )
+    numbers = 0.2 * np.random.default_rng(seed).standard_normal(objective.parameters.size, np.float32)
+    objective.parameters.flat[...] = xp.asarray(numbers)
+    return objective
+
+
+def make_task_batch(head, seed, **sizes):
+    """A TaskBatch for a head of HEADS, over the tokens of `make_batch`."""
+    masked = make_batch(seed, **sizes)
+    random, n_labels = np.random.default_rng([seed, 1]), len(HEADS[head][1])
+    ids, valid = masked.input_ids, masked.valid
+    weights = np.ones(len(ids), np.float32)
+    if head == "regression":
+        targets = random.standard_normal(len(ids), np.float32)
+    elif head == "classification":
+        targets = random.integers(0, n_labels, len(ids), dtype=np.int32)
+    elif head == "tagging":
+        targets = random.integers(0, n_labels, ids.shape, dtype=np.int32)
+        weights = valid.astype(np.float32)
+    else:
+        targets = random.integers(0, valid.sum(axis=1), (2, len(ids)), dtype=np.int32).T.copy()
+        weights = valid.astype(np.float32)
+    return TaskBatch(ids, masked.segments, valid, targets, weights)
+
+
+def own_gradients(objective):
+    """The objective once more, over the same values, with gradients of its own, all 0."""
+    flat = objective.parameters.flat
+    return replica(objective, np, flat, np.zeros_like(flat))

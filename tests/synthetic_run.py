@@ -1,15 +1,17 @@
-"""A run folder made without training, whose truth is known: sentences of a small grammar, scores that get better with the steps."""
+"""A run's folder made without training, so that the truth is known: a small grammar, scores that improve."""
 
 import json
 
 import numpy as np
 
-from minielectra.plots import DetectionRecords, statistics
+from minielectra.plots import statistics
 from minielectra.runs import detection_counts as detection
+from minielectra.runs import run_folder
+from minielectra.runs.detection_records import LAYOUT, DetectionRecords
 
 DETERMINERS = ["the", "a", "this", "his", "their", "every", "some"]
-NOUNS = ["man", "house", "river", "letter", "king", "day", "war", "ship", "child", "friend", "city", "night", "word", "field"]
-NOUNS += ["doctor", "garden", "law", "horse", "bread", "price"]
+NOUNS = ["man", "house", "river", "letter", "king", "day", "war", "ship", "child", "friend"]
+NOUNS += ["city", "night", "word", "field", "doctor", "garden", "law", "horse", "bread", "price"]
 ADJECTIVES = ["old", "small", "great", "dark", "young", "free", "new", "long", "poor", "quiet"]
 VERBS = ["saw", "took", "left", "found", "held", "built", "sold", "kept", "made", "brought"]
 PREPOSITIONS = ["in", "of", "on", "under", "with", "from", "to", "by"]
@@ -20,7 +22,7 @@ VOCAB += DETERMINERS + NOUNS + ADJECTIVES + VERBS + PREPOSITIONS + STEMS + SUFFI
 
 
 def sentences(rng, rows, length):
-    """[rows, length] strings: [CLS] sentences from a small grammar, words Zipf-distributed [SEP] [PAD] …"""
+    """[rows, length] strings: [CLS], sentences of a small grammar, Zipf-distributed words, [SEP], [PAD] …"""
 
     def word(kind):
         share = 1 / np.arange(1, len(kind) + 1)
@@ -45,11 +47,11 @@ def sentences(rng, rows, length):
 
 
 def synthetic_arrays(tokens, text, evaluations=12, seed=0, sample_right=0.2):
-    """A record whose truth is known: frequent tokens are learned early, all scores improve, the generator improves too."""
+    """The arrays of LAYOUT: frequent tokens are learned early; all scores and the generator improve."""
     rng = np.random.default_rng(seed)
     index = {token: i for i, token in enumerate(tokens)}
     input_ids = np.vectorize(lambda token: index.get(token, 1), otypes=[np.int32])(text)
-    rows, length = input_ids.shape
+    length = input_ids.shape[1]
     ordinary = input_ids > 4
     n_masked = max(2, length // 6)
     order = np.argsort(np.where(ordinary, rng.random(input_ids.shape), 2), axis=1)
@@ -77,43 +79,52 @@ def synthetic_arrays(tokens, text, evaluations=12, seed=0, sample_right=0.2):
         "input_ids": input_ids,
         "positions": positions,
         "position_valid": position_valid,
-        "samples": np.array(samples, np.int32).reshape(evaluations, rows, n_masked),
-        "scores": np.array(scores, np.float16),
-        "gen_correct_prob": np.array(correct, np.float16),
-        "train_counts": (counts * 300).astype(np.int64),
+        "samples": np.array(samples),
+        "scores": np.array(scores),
+        "gen_correct_prob": np.array(correct),
+        "train_counts": counts * 300,
     }
+    arrays = {name: array.astype(LAYOUT[name].dtype) for name, array in arrays.items()}
     per_step = [
-        detection.count_detections(input_ids, positions, position_valid, sample, score, len(tokens), (0, 2, 3))
+        detection.count_detections(
+            input_ids, positions, position_valid, sample, score, len(tokens), (0, 2, 3)
+        )
         for sample, score in zip(arrays["samples"], arrays["scores"], strict=True)
     ]
     return arrays | {name: np.stack([counts[name] for counts in per_step]) for name in per_step[0]}
 
 
 def write_run(folder, tokens, arrays, objective="electra"):
-    """A run folder around the arrays, with the metrics that follow from them."""
+    """A run's folder around the arrays, with the metrics that follow from them."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
-    (folder / "run.json").write_text(json.dumps({"preset": "tiny", "objective": objective}))
+    run_folder.save(folder, {"format": run_folder.FORMAT, "settings": {"preset": "tiny"}})
     if objective == "electra":
         np.savez_compressed(folder / "detection.npz", **arrays)
     records = DetectionRecords(arrays, tokens)
     lines = []
     for e, step in enumerate(arrays["steps"].tolist()):
-        scores, labels = arrays["scores"][e][records.valid].astype(float), records.labels(e)[records.valid]
+        scores = arrays["scores"][e][records.valid].astype(float)
+        replaced = records.replaced_mask[e][records.valid]
         flagged, progress = scores > 0.5, 1 - np.exp(-step / 1500)
-        recall, keep = float(statistics.ratio((flagged & labels).sum(), labels.sum())), float((~flagged)[~labels].mean())
+        recall = float(statistics.ratio((flagged & replaced).sum(), replaced.sum()))
+        specificity = float((~flagged)[~replaced].mean())
         row = {"step": step, "tokens": step * 2048, "seconds": step * 0.075, "gen_loss": 7.6 - 3.6 * progress}
         row |= {"unigram_entropy": 6.1, "gen_accuracy": 0.3 * progress, "sample_accuracy": 0.2 * progress}
         row |= {"train_gen_loss": 7.5 - 3.6 * progress if e else None, "tokens_per_second": 27e3}
         row |= {"learning_rate": 2e-3 * (1 - step / 5000)}
         if objective == "electra":
-            loss = -np.where(labels, np.log(scores + 1e-4), np.log(1 - scores + 1e-4)).mean()
-            row |= {"disc_auc": detection.auc(scores, labels), "disc_loss": loss, "train_disc_loss": loss - 0.01 if e else None}
-            row |= {"disc_recall": recall, "disc_precision": float(statistics.ratio((flagged & labels).sum(), flagged.sum()))}
-            row |= {"disc_balanced_accuracy": (recall + keep) / 2, "disc_accuracy": float((flagged == labels).mean())}
-            row |= {"baseline_accuracy": 1 - float(labels.mean())}
+            loss = -np.where(replaced, np.log(scores + 1e-4), np.log(1 - scores + 1e-4)).mean()
+            precision = float(statistics.ratio((flagged & replaced).sum(), flagged.sum()))
+            row |= {"disc_auc": detection.auc(scores, replaced), "disc_loss": loss}
+            row |= {"train_disc_loss": loss - 0.01 if e else None}
+            row |= {"disc_recall": recall, "disc_precision": precision}
+            row |= {"disc_balanced_accuracy": (recall + specificity) / 2}
+            row |= {"disc_accuracy": float((flagged == replaced).mean())}
+            row |= {"baseline_accuracy": 1 - float(replaced.mean())}
         else:
             row |= {"disc_auc": None, "disc_loss": None}
         lines.append(json.dumps(row))
-    (folder / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 99')  # the run goes on: the last line is half-written
+    half_written = '{"step": 99'  # the run goes on
+    (folder / "metrics.jsonl").write_text("\n".join([*lines, half_written]))
     return folder

@@ -1,30 +1,41 @@
 """Bad input: one clear line, exit status 2, no traceback, nothing lost."""
 
+import contextlib
+import io
 import json
 import shutil
 
 import pytest
-from conftest import TINY, cli, train
+from conftest import TINY, cli, train_here
 from safetensors import SafetensorError
+
+from minielectra.cli.main import main
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, corpus):
     out = tmp_path_factory.mktemp("runs") / "run"
-    train(out, corpus, "--steps", "4", "--checkpoint-every", "2")
+    train_here(out, corpus, "--steps", "4", "--checkpoint-every", "2")
     return out
 
 
-def complaint(*arguments, **options):
-    done = cli(*arguments, check=2, **options)
-    assert "Traceback" not in done.stderr
-    assert "usage:" not in done.stderr
-    line = done.stderr.strip().splitlines()[-1]
+def complaint(*arguments):
+    """The one line with which the command line refuses its arguments, in this process."""
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        try:
+            status = main([*map(str, arguments)])
+        except SystemExit as stop:
+            status = stop.code
+    assert status == 2
+    assert "usage:" not in errors.getvalue()
+    line = errors.getvalue().strip().splitlines()[-1]
     assert line.startswith("minielectra")
     return line
 
 
 def refused(tmp_path, corpus, *arguments):
+    """The same for a new run, which must not leave a folder behind."""
     out = tmp_path / "out"
     line = complaint("train", "--out", out, "--corpus", corpus, "--steps", "2", *TINY, *arguments)
     assert not out.exists()
@@ -55,7 +66,7 @@ def test_corpus(tmp_path, content, words):
     [
         (["--preset", "gigantic"], "gigantic"),
         (["--set", "hidden_sise=3"], "hidden_size"),
-        (["--set", "hidden_size=three"], "three"),
+        (["--set", "hidden_size=three"], "hidden_size must be an integer, got 'three'"),
         (["--set", "hidden_size=25"], "divisible"),
         (["--set", "num_attention_heads=8", "--set", "generator_width=0.7"], "divisible"),
         (["--seq-length", "5000"], "max_position_embeddings"),
@@ -63,11 +74,19 @@ def test_corpus(tmp_path, content, words):
         (["--set", "mask_fraction=0"], "mask_fraction"),
         (["--set", "hidden_dropout_prob=1"], "hidden_dropout_prob"),
         (["--objective", "chess"], "chess"),
-        (["--steps", "0"], "greater than 0"),
+        (["--steps", "0"], "must be at least 1, got 0"),
+        (["--minutes", "inf"], "must be a finite number"),
+        (["--set", "learning_rate=nan"], "learning_rate must be a finite number"),
     ],
 )
 def test_settings(tmp_path, corpus, arguments, words):
     assert words in refused(tmp_path, corpus, *arguments)
+
+
+def test_one_line_and_no_traceback_in_a_process_of_its_own(tmp_path):
+    done = cli("train", "--corpus", tmp_path / "nothing.txt", "--out", tmp_path / "out", check=2)
+    assert done.stdout == "" and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"minielectra: {tmp_path}/nothing.txt: ")
 
 
 def test_vocabulary_without_special_tokens(tmp_path, corpus):
@@ -84,9 +103,11 @@ def test_an_output_folder_in_use_is_left_alone(run, tmp_path, corpus):
     assert "not an empty folder" in complaint("train", "--out", tmp_path, "--corpus", corpus, "--steps", "2")
 
 
-@pytest.mark.parametrize("arguments", [["--steps", "9"], ["--seed", "8"], ["--preset", "small"], ["--set", "hidden_size=64"]])
+@pytest.mark.parametrize(
+    "arguments", [["--steps", "9"], ["--seed", "8"], ["--preset", "small"], ["--set", "hidden_size=64"]]
+)
 def test_resume_with_contradicting_settings(run, arguments):
-    assert "was begun with" in complaint("train", "--resume", run, *arguments)
+    assert "was started with" in complaint("train", "--resume", run, *arguments)
 
 
 def test_resume_of_nothing(tmp_path):
@@ -105,7 +126,7 @@ def test_truncated_checkpoint(run, tmp_path, file):
 
 def test_foreign_checkpoint(run, tmp_path, corpus):
     other, copy = tmp_path / "other", tmp_path / "copy"
-    train(other, corpus, "--steps", "4", "--set", "num_hidden_layers=1")
+    train_here(other, corpus, "--steps", "4", "--set", "num_hidden_layers=1")
     shutil.copytree(run, copy)
     shutil.rmtree(copy / "checkpoints")
     shutil.copytree(other / "checkpoints", copy / "checkpoints")
@@ -123,13 +144,16 @@ def test_damaged_run_json(run, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, corpus):
     out = tmp_path / "out"
-    line = complaint("train", "--out", out, "--corpus", corpus, "--steps", "50", *TINY, "--set", "learning_rate=1e30")
+    line = complaint(
+        "train", "--out", out, "--corpus", corpus, "--steps", "50", *TINY, "--set", "learning_rate=1e30"
+    )
     assert "not finite" in line and "learning_rate" in line
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device")])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device")]
+)
 def test_a_full_disk_is_one_line_and_loses_nothing(run, tmp_path, monkeypatch, capsys, error):
-    from minielectra.cli import main as command_line
     from minielectra.runs import checkpoints as checkpoint
 
     def full(*_, **__):
@@ -138,12 +162,13 @@ def test_a_full_disk_is_one_line_and_loses_nothing(run, tmp_path, monkeypatch, c
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     shutil.rmtree(copy / "checkpoints" / "step-00000004")
-    monkeypatch.setattr(checkpoint, "save_file", full)
-    assert command_line.main(["train", "--resume", str(copy)]) == 2
+    monkeypatch.setattr("minielectra.cli.pretraining._draw", lambda folder: None)
+    with monkeypatch.context() as disk:
+        disk.setattr(checkpoint, "save_file", full)
+        assert main(["train", "--resume", str(copy)]) == 2
     assert "No space left on device" in capsys.readouterr().err.splitlines()[-1]
     assert [path.name for path in (copy / "checkpoints").iterdir()] == ["step-00000002"]
-    monkeypatch.undo()
-    assert command_line.main(["train", "--resume", str(copy)]) == 0
+    assert main(["train", "--resume", str(copy)]) == 0
     a, b = (folder / "checkpoints" / "step-00000004" / "model.safetensors" for folder in (run, copy))
     assert a.read_bytes() == b.read_bytes()
 

@@ -12,17 +12,16 @@ import pytest
 from properties import given, settings, st
 from test_prepare import make_documents, toy_tokenizer
 
-from minielectra.data.dataset import dataset as dataset_module
-from minielectra.data.dataset import packing
+from minielectra.data.dataset import packing, prepared
 from minielectra.data.dataset.array_files import NpyWriter, open_array
-from minielectra.data.dataset.dataset import Dataset
-from minielectra.data.dataset.packing import pack
+from minielectra.data.dataset.packing import assemble, pack
 from minielectra.data.dataset.prepare import prepare
+from minielectra.data.dataset.prepared import Dataset
 from minielectra.errors import InputError
 from minielectra.pretraining.batches import Batches, held_out_batch, prefetched
-from minielectra.pretraining.pretraining_config import configure
+from minielectra.pretraining.presets import configure
 
-FIELDS = ("input_ids", "masked_ids", "token_type_ids", "valid", "positions", "weights")
+FIELDS = ("input_ids", "masked_ids", "segments", "valid", "positions", "weights")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +50,7 @@ def test_the_batches_of_a_seed_are_those_they_always_were(dataset, tmp_path, seq
     out: NumPy's generators may change between its versions.)"""
 
     def checksum(batch):
-        return zlib.crc32(b"".join(getattr(batch, name).tobytes() for name in ("input_ids", "token_type_ids", "valid")))
+        return zlib.crc32(b"".join(getattr(batch, name).tobytes() for name in ("input_ids", "segments", "valid")))
 
     config = settings_of(seq_length, batch_size)
     for folder in (None, tmp_path, tmp_path):  # in memory, made, found
@@ -148,8 +147,8 @@ def test_the_index_is_what_packing_makes(dataset, tmp_path):
 
 def test_the_index_is_made_once(dataset, tmp_path, monkeypatch):
     first = rows_of(dataset.train.examples(32, folder=tmp_path))
-    monkeypatch.setattr(dataset_module, "pack_pieces", None)
-    monkeypatch.setattr(dataset_module.DatasetPart, "_check_sentences", None)
+    monkeypatch.setattr(prepared, "pack_pieces", None)
+    monkeypatch.setattr(prepared.DatasetPart, "_check_sentences", None)
     assert np.array_equal(rows_of(dataset.train.examples(32, folder=tmp_path)), first)
     monkeypatch.undo()
     assert not np.array_equal(rows_of(dataset.train.examples(32, 1, folder=tmp_path))[: len(first)], first)
@@ -206,7 +205,7 @@ def test_any_damage_is_repaired_reported_or_within_range(tmp_path_factory, datas
     except InputError as error:
         assert str(path) in str(error) and "\n" not in str(error)
     else:
-        packing.make_batch(dataset.train.tokens, rows, 32, dataset.tokenizer.special_ids)
+        assemble(dataset.train.tokens, rows, 32, dataset.tokenizer.special_ids)
     shutil.rmtree(folder)
 
 
@@ -227,7 +226,7 @@ def test_too_long_sequences(dataset):
 
 def test_token_counts(dataset, tmp_path, monkeypatch):
     expected = np.bincount(dataset.train.tokens, minlength=len(dataset.tokenizer))
-    monkeypatch.setattr(dataset_module, "_PIECE", 100)
+    monkeypatch.setattr(prepared, "_PIECE", 100)
     for folder in (None, tmp_path, tmp_path):
         counts = dataset.train.token_counts(len(dataset.tokenizer), folder)
         assert counts.dtype == np.int64 and np.array_equal(counts, expected)
@@ -264,7 +263,7 @@ def synthetic(folder, n_tokens, sentence=20, documents=100):
 
 def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
     monkeypatch.setattr(packing, "_PIECE", 1000)
-    monkeypatch.setattr(dataset_module, "_PIECE", 1000)
+    monkeypatch.setattr(prepared, "_PIECE", 1000)
 
     def peak(n_tokens):
         data = synthetic(tmp_path / str(n_tokens), n_tokens)

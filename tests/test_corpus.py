@@ -1,4 +1,4 @@
-"""Finding and reading text, the prose filter and the default corpus."""
+"""Finding and reading text, telling prose from code, and the default corpus."""
 
 import gzip
 import os
@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from minielectra.data.text import default_corpus as default
-from minielectra.data.text.corpus import find_corpus_files, read_documents, read_lines
+from minielectra.data.text import documentation
+from minielectra.data.text.corpus import corpus_documents, corpus_lines, find_corpus_files
 from minielectra.data.text.prose import is_prose, paragraphs
 from minielectra.errors import InputError
 
@@ -18,14 +19,14 @@ def test_documents_lines_and_line_ends(tmp_path):
     file.write_bytes("\ufeff\n\nOne é.\r\n  Two. \r\n \r\n\r\n\nThree.".encode())
     other = tmp_path / "b.txt"
     other.write_bytes(b"Four.\n")
-    assert list(read_documents([file, other])) == [["One é.", "Two."], ["Three."], ["Four."]]
-    assert list(read_lines(file)) == ["One é.", "Two.", "", "Three.", ""]
+    assert list(corpus_documents([file, other])) == [["One é.", "Two."], ["Three."], ["Four."]]
+    assert list(corpus_lines(file)) == ["One é.", "Two.", "", "Three.", ""]
 
 
 def test_one_huge_line(tmp_path):
     file = tmp_path / "huge.txt"
     file.write_text("word " * 400_000)
-    [[line]] = read_documents(file)
+    [[line]] = corpus_documents(file)
     assert len(line) == 5 * 400_000 - 1
 
 
@@ -40,7 +41,7 @@ def test_folders_patterns_and_gzip(tmp_path):
         "z.txt",
         "y.txt.gz",
     ]
-    assert list(read_documents(tmp_path)) == [["Y."], ["Z."]]
+    assert list(corpus_documents(tmp_path)) == [["Y."], ["Z."]]
     brackets = tmp_path / "with [brackets].txt"
     brackets.write_text("B.")
     assert find_corpus_files(brackets) == [brackets]  # an existing file wins over the pattern it could be
@@ -60,26 +61,30 @@ def test_folders_patterns_and_gzip(tmp_path):
 def test_unusable_files(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message) as caught:
-        list(read_documents(tmp_path / name))
+        list(corpus_documents(tmp_path / name))
     assert name in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_paths_that_lead_nowhere(tmp_path):
     (tmp_path / "folder").mkdir()
-    for path, message in [("none.txt", "no such file"), ("*.none", "matches no file"), ("folder", r"no \*.txt")]:
+    messages = {"none.txt": "no such file", "*.none": "matches no file", "folder": r"no \*.txt"}
+    for path, message in messages.items():
         with pytest.raises(InputError, match=message):
             find_corpus_files(str(tmp_path / path))
     with pytest.raises(InputError, match="no text given"):
         find_corpus_files([])
 
 
-@pytest.mark.skipif(sys.platform == "win32" or (hasattr(os, "geteuid") and os.geteuid() == 0), reason="root may read everything")
+CAN_READ_ALL = sys.platform == "win32" or (hasattr(os, "geteuid") and os.geteuid() == 0)
+
+
+@pytest.mark.skipif(CAN_READ_ALL, reason="root can read everything")
 def test_no_permission(tmp_path):
     file = tmp_path / "secret.txt"
     file.write_text("S.")
     file.chmod(0)
     with pytest.raises(InputError, match="permission denied"):
-        list(read_lines(file))
+        list(corpus_lines(file))
 
 
 # Prose.
@@ -126,24 +131,26 @@ def test_default_corpus_is_cached_and_the_same_again(tmp_path, monkeypatch):
     library = tmp_path / "library"
     library.mkdir()
     for i in range(60):
-        words = f"This is the sentence with the number {'i' * (i + 1)} that the module has for its documentation."
-        (library / f"m{i:02}.py").write_text(
-            f'"""{words}\n\nThe same paragraph is in all of the files."""\n# not code\nx = (\n' * (i != 7)
-        )
-        (library / f"n{i:02}.py").write_text(
-            f'"""{words}\n\nThe same paragraph is in all of the files."""\n# And this is a comment\n# of two lines.\n'
-        )
-    monkeypatch.setattr(default, "_folders", lambda: [library])
+        number = "i" * (i + 1)
+        words = f"This is the sentence with the number {number} that the module has for its documentation."
+        docstring = f'"""{words}\n\nThe same paragraph is in all of the files."""\n'
+        comment = "# And this is a comment\n# of two lines.\n"
+        (library / f"m{i:02}.py").write_text((docstring + "# not code\nx = (\n") * (i != 7))
+        (library / f"n{i:02}.py").write_text(docstring + comment)
+    monkeypatch.setattr(documentation, "_folders", lambda: [library])
     monkeypatch.setenv("MINIELECTRA_CACHE", str(tmp_path / "cache"))
     path = default.default_corpus()
-    documents = list(read_documents(path))
+    documents = list(corpus_documents(path))
     assert path.parent == tmp_path / "cache" and len(documents) == 60  # files that do not parse are left out
-    assert documents == default.gather_documents()
-    assert documents[0][1:] == ["The same paragraph is in all of the files.", "And this is a comment of two lines."]
+    assert documents == documentation.gather_documents()
+    assert documents[0][1:] == [
+        "The same paragraph is in all of the files.",
+        "And this is a comment of two lines.",
+    ]
     assert all(len(document) == 1 for document in documents[1:])
     assert os.listdir(path.parent) == [path.name]
 
-    monkeypatch.setattr(default, "_folders", lambda: [])
+    monkeypatch.setattr(documentation, "_folders", lambda: [])
     assert default.default_corpus() == path  # from the cache
     with pytest.raises(InputError, match="almost no documentation"):
         default.default_corpus(tmp_path / "elsewhere")
@@ -166,10 +173,12 @@ def test_cache_directory(monkeypatch):
 
 @pytest.mark.slow
 def test_this_installation_has_enough_prose():
-    """Found without importing what is read, in a fresh interpreter."""
+    """It is found in a fresh interpreter, without importing what is read."""
     code = (
-        "import sys; from minielectra.data.default_corpus import gather_documents; d = gather_documents();"
+        "import sys; from minielectra.data.text.documentation import gather_documents\n"
+        "d = gather_documents()\n"
         "print(sum(len(p.split()) for x in d for p in x), 'matplotlib' in sys.modules)"
     )
-    words, imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    words, imported = done.stdout.split()
     assert int(words) > 100_000 and imported == "False"

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from small import MASK, SPECIAL, VOCAB, make_batch, small_model
+from small import MASK, SPECIAL, VOCAB, make_batch, small_objective
 
 from minielectra.backend import RandomStream
 from minielectra.electra.corruption import choose_positions, replace_tokens
-from minielectra.nn.layers import Run
+from minielectra.nn.layers import PassContext
 from minielectra.pretraining.pretraining_config import PretrainingConfig
 
 # --- which positions are chosen
@@ -95,9 +95,9 @@ def test_a_right_guess_is_an_original_token():
 
 
 def test_discriminator_sees_originals_where_nothing_was_sampled():
-    model, batch = small_model(), make_batch(6)
+    objective, batch = small_objective(), make_batch(6)
     u = RandomStream((1,)).uniform(batch.positions.size)
-    outcome, _ = model.forward(batch, batch.normalizers(), Run(), u)
+    outcome, _ = objective.forward(batch, batch.normalizers(), PassContext(), u)
     assert MASK not in outcome.corrupted_ids[:, 1:]  # never [MASK], except if the generator samples it
     unchosen = batch.masked_ids == batch.input_ids
     assert (outcome.corrupted_ids == batch.input_ids)[unchosen].all()

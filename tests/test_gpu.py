@@ -1,14 +1,14 @@
-"""The same arithmetic on a GPU and on the CPU. Skipped, with a message, where there is no usable GPU."""
+"""The same arithmetic on a GPU and on the CPU. Skipped, with a message, if there is no usable GPU."""
 
 import numpy as np
 import pytest
-from test_fake_device import make_batch, settings, trainee
+from test_fake_device import engine_on, make_batch, settings
 
 from minielectra import backend
 from minielectra.backend import RandomStream, to_device, to_host
 from minielectra.electra.corruption import sample_categorical
 from minielectra.errors import InputError
-from minielectra.nn.layers import Run
+from minielectra.nn.layers import PassContext
 from minielectra.ops.reference.gelu import gelu_forward
 
 pytestmark = pytest.mark.gpu
@@ -24,13 +24,14 @@ def gpu():
 
 def gradients(xp):
     """Losses and the flat gradient of one batch, with the same uniform numbers for the samples everywhere."""
-    model = trainee(xp).model
+    objective = engine_on(xp).objective
     _, config = settings()
     batch = make_batch(config, 5)
-    uniform = RandomStream((7,)).uniform(batch.positions.size)
-    outcome, cache = model.forward(batch.to_device(xp), batch.normalizers(), Run(), to_device(uniform, xp))
-    model.backward(cache, Run())
-    return float(outcome.gen_loss), float(outcome.disc_loss), to_host(model.parameters.grad)
+    uniform = to_device(RandomStream((7,)).uniform(batch.positions.size), xp)
+    context = PassContext()
+    outcome, cache = objective.forward(batch.to_device(xp), batch.normalizers(), context, uniform)
+    objective.backward(cache, context)
+    return float(outcome.gen_loss), float(outcome.disc_loss), to_host(objective.parameters.grad)
 
 
 def test_losses_and_gradients_equal_numpys(gpu):
@@ -40,9 +41,9 @@ def test_losses_and_gradients_equal_numpys(gpu):
 
 
 def test_steps_with_dropout_run_and_learn(gpu):
-    t = trainee(gpu)
-    batch = make_batch(t.model.pretraining, 5)
-    losses = [t.step(batch, 1e-3, 0, step).gen_loss for step in range(40)]
+    engine = engine_on(gpu)
+    batch = make_batch(engine.objective.config, 5)
+    losses = [engine.step(batch, 1e-3, 0, step).gen_loss for step in range(40)]
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
 
 

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from minielectra import ops
 from minielectra.backend import scatter_add
-from minielectra.gradcheck import suite as gradcheck_suite
 from minielectra.gradcheck.checker import Row, check_pair, compare, format_table, gradient_check
+from minielectra.gradcheck.models import objectives, towers
 from minielectra.gradcheck.suite import check_all
+from minielectra.nn.encoder import Residual
+from minielectra.nn.layers import TiedLinear
 from minielectra.ops.reference.attention import attention_backward, attention_forward
 from minielectra.ops.reference.embedding import embedding_forward
 from minielectra.ops.reference.gelu import gelu_backward, gelu_forward
@@ -40,7 +43,7 @@ def test_the_library_passes():
     assert len(rows) > 250
     operations = {row.operation for row in rows}
     everything = {"linear", "layernorm", "gelu", "gelu, tanh form", "softmax", "dropout", "embedding", "embeddings", "attention",
-            "attention, mask and dropout", "cross entropy", "binary cross entropy", "Linear", "Linear, joined", "LayerNorm",
+            "attention, mask and dropout", "cross entropy", "binary cross entropy", "Linear", "JoinedLinear", "LayerNorm",
             "Embeddings", "Block", "Encoder", "generator", "discriminator", "objective electra",
             "objective electra, encoders tied", "objective mlm"}  # fmt: skip
     assert everything <= operations
@@ -116,8 +119,7 @@ def test_sensitivity(random, size):
 
 
 def layernorm_parts(dy, cache):
-    xhat, rstd, weight = cache
-    return xhat, rstd, weight, dy * weight
+    return cache.xhat, cache.rstd, dy * cache.weight
 
 
 def mean(x):
@@ -125,27 +127,27 @@ def mean(x):
 
 
 def no_projection_term(dy, cache, dweight, dbias):
-    _, rstd, _, g = layernorm_parts(dy, cache)
+    _, rstd, g = layernorm_parts(dy, cache)
     layernorm_backward(dy, cache, dweight, dbias)
     return rstd * (g - mean(g))
 
 
 def no_mean_term(dy, cache, dweight, dbias):
-    xhat, rstd, _, g = layernorm_parts(dy, cache)
+    xhat, rstd, g = layernorm_parts(dy, cache)
     layernorm_backward(dy, cache, dweight, dbias)
     return rstd * (g - xhat * mean(g * xhat))
 
 
 def gamma_forgotten_in_means(dy, cache, dweight, dbias):
-    xhat, rstd, _, g = layernorm_parts(dy, cache)
+    xhat, rstd, g = layernorm_parts(dy, cache)
     layernorm_backward(dy, cache, dweight, dbias)
     return rstd * (g - mean(dy) - xhat * mean(dy * xhat))
 
 
 def gamma_forgotten(dy, cache, dweight, dbias):
-    xhat, rstd, weight = cache
     layernorm_backward(dy, cache, dweight, dbias)
-    return layernorm_backward(dy, (xhat, rstd, np.ones_like(weight)), dweight.copy(), dbias.copy())
+    neutral = cache._replace(weight=np.ones_like(cache.weight))
+    return layernorm_backward(dy, neutral, dweight.copy(), dbias.copy())
 
 
 def weight_gradient_overwritten(dy, cache, dweight, dbias):
@@ -176,19 +178,16 @@ def test_broken_layernorm(random, broken, flagged):
 
 
 def linear_transposed(dy, cache, dweight, dbias):
-    x, weight = cache
-    return linear_backward(dy, (x, weight.T.copy()), dweight, dbias)
+    return linear_backward(dy, cache._replace(weight=cache.weight.T.copy()), dweight, dbias)
 
 
 def linear_overwritten(dy, cache, dweight, dbias):
-    x, _ = cache
-    dweight[...] = dy.T @ x
+    dweight[...] = dy.T @ cache.x
     return linear_backward(dy, cache, np.zeros_like(dweight), dbias)
 
 
 def linear_rows_reversed(dy, cache, dweight, dbias):
-    x, weight = cache
-    return linear_backward(dy, (x[::-1], weight), dweight, dbias)
+    return linear_backward(dy, cache._replace(x=cache.x[::-1]), dweight, dbias)
 
 
 @pytest.mark.parametrize(
@@ -223,11 +222,10 @@ def test_label_smoothing_in_backward_only(random):
     weights = np.ones(6)
 
     def smoothed(dy, cache):
-        p, targets, *_ = cache
-        rows = np.arange(len(p))
-        target = np.full_like(p, 0.001 / p.shape[1])
-        target[rows, targets] += 0.999
-        return dy * (p - target) / 6
+        rows = np.arange(len(cache.p))
+        target = np.full_like(cache.p, 0.001 / cache.p.shape[1])
+        target[rows, cache.targets] += 0.999
+        return dy * (cache.p - target) / 6
 
     inputs = {"logits": random.standard_normal((2, 6, 7)), "targets": random.integers(0, 7, (2, 6))}
     forward = lambda x, t: cross_entropy_forward(x, t, weights, 6.0)  # noqa: E731
@@ -235,16 +233,16 @@ def test_label_smoothing_in_backward_only(random):
     assert verdicts(forward, smoothed, random, inputs) == {"logits": False}
 
 
-def test_repeated_ids_lost(random):
+def test_repeated_ids_forgotten(random):
     """`table[ids] += rows` keeps one of several additions to a row."""
 
-    def lost(dy, ids, dtable):
+    def last_only(dy, ids, dtable):
         dtable[ids] += dy
 
     inputs = {"ids": np.array([[0, 3, 3, 1], [2, 2, 2, 0]])}
     table = {"table": random.standard_normal((5, 3))}
     assert verdicts(embedding_forward, lambda dy, ids, d: scatter_add(d, ids, dy), random, inputs, table) == {"table": True}
-    assert verdicts(embedding_forward, lost, random, inputs, table) == {"table": False}
+    assert verdicts(embedding_forward, last_only, random, inputs, table) == {"table": False}
 
 
 def test_broken_attention(random):
@@ -259,8 +257,7 @@ def test_broken_attention(random):
         return dq * 2, dk, dv
 
     def dropout_forgotten(do, cache):
-        q, k, v, p, dropped, _, _ = cache
-        return attention_backward(do, (q, k, v, p, dropped, None, 1.0))
+        return attention_backward(do, cache._replace(keep=None, scale=1.0))
 
     assert set(verdicts(attention_forward, attention_backward, random, qkv).values()) == {True}
     assert verdicts(attention_forward, wrong_reshape, random, qkv) == {"q": True, "k": False, "v": True}
@@ -278,32 +275,29 @@ def flagged_rows(check, random):
 
 
 def test_mutant_tied_embedding_without_the_output_layer(monkeypatch, random):
-    def untied(self, dy, cache, run):
+    def untied(self, dy, cache, context):
         return linear_backward(dy, cache, np.zeros_like(self.weight.grad), self.bias.grad)
 
-    monkeypatch.setattr("minielectra.electra.towers.TiedLinear.backward", untied)
-    assert flagged_rows(gradcheck_suite._objectives, random) == {"electra.embeddings.word_embeddings.weight"}
+    monkeypatch.setattr(TiedLinear, "backward", untied)
+    assert flagged_rows(objectives, random) == {"electra.embeddings.word_embeddings.weight"}
 
 
 def test_mutant_residual_branch_lost(monkeypatch, random):
-    def lost(self, dy, cache, run):
-        dinner, dz = original(self, dy, cache, run)
+    original = Residual.backward
+
+    def cut_off(self, dy, cache, context):
+        dinner, dz = original(self, dy, cache, context)
         return dinner, np.zeros_like(dz)
 
-    from minielectra.nn.encoder import Residual
-
-    original = Residual.backward
-    monkeypatch.setattr(Residual, "backward", lost)
-    flagged = flagged_rows(gradcheck_suite._towers, random)
+    monkeypatch.setattr(Residual, "backward", cut_off)
+    flagged = flagged_rows(towers, random)
     assert "electra.embeddings.word_embeddings.weight" in flagged
     assert "electra.encoder.layer.1.output.dense.weight" not in flagged  # above the break all is well
 
 
 def test_mutant_loss_weight_forgotten(monkeypatch, random):
-    from minielectra.objectives import electra as pretraining
-
-    backward = pretraining.binary_cross_entropy_backward
-    monkeypatch.setattr(pretraining, "binary_cross_entropy_backward", lambda cache, dloss: backward(cache, 1.0))
-    flagged = flagged_rows(gradcheck_suite._objectives, random)
+    backward = ops.binary_cross_entropy_backward
+    monkeypatch.setattr(ops, "binary_cross_entropy_backward", lambda cache, dloss: backward(cache, 1.0))
+    flagged = flagged_rows(objectives, random)
     assert any(name.startswith("discriminator.") for name in flagged)
     assert not any(name.startswith("generator.") for name in flagged)

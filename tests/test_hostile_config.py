@@ -1,4 +1,4 @@
-"""Forged configurations and tokenizers, and what the command line says of a bad directory: one clear error each."""
+"""Forged configurations and tokenizers, and bad directories on the command line: one clear error each."""
 
 import json
 import re
@@ -19,16 +19,19 @@ from minielectra.nn.parameters import Parameters
     ("fields", "words"),
     [
         ({"hidden_act": "relu"}, "hidden_act 'relu' is not known"),
-        ({"hidden_act": ["gelu"]}, "hidden_act must be of type str"),
-        ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key' is not known"),
+        ({"hidden_act": ["gelu"]}, "hidden_act must be a string, got .'gelu'."),
+        (
+            {"position_embedding_type": "relative_key"},
+            "position_embedding_type is 'relative_key'; only 'absolute'",
+        ),
         ({"model_type": "bert"}, "model_type is 'bert', expected 'electra'"),
         ({"tie_word_embeddings": False}, "tie_word_embeddings"),
         ({"is_decoder": True}, "is_decoder"),
         ({"vocab_size": 10**15}, "expected .1000000000000000, 6."),
         ({"vocab_size": 10**400}, "word_embeddings.weight has shape .9, 6."),
-        ({"vocab_size": "9"}, "vocab_size must be of type int"),
-        ({"vocab_size": True}, "vocab_size must be of type int"),
-        ({"vocab_size": 9.0}, "vocab_size must be of type int"),
+        ({"vocab_size": "9"}, "vocab_size must be an integer, got '9'"),
+        ({"vocab_size": True}, "vocab_size must be an integer, got True"),
+        ({"vocab_size": 9.0}, "vocab_size must be an integer, got 9.0"),
         ({"num_hidden_layers": 10**12}, "1000000000000 layers, but only"),
         ({"num_hidden_layers": 2}, "missing electra.encoder.layer.1"),
         ({"hidden_size": 16}, "discriminator_predictions.dense.weight has shape|embeddings_project"),
@@ -45,7 +48,9 @@ def test_forged_configuration(directory, fields, words):
     assert re.search(words, line), line
 
 
-@pytest.mark.parametrize("content", [b"", b"[" * 10**5, b"{" * 10, b"\xff\xfe", b"[]", b'{"vocab_size": 1' + b"0" * 5000 + b"}"])
+@pytest.mark.parametrize(
+    "content", [b"", b"[" * 10**5, b"{" * 10, b"\xff\xfe", b"[]", b'{"vocab_size": 1' + b"0" * 5000 + b"}"]
+)
 def test_a_configuration_that_is_not_json(directory, content):
     (directory / "config.json").write_bytes(content)
     assert "config.json" in refusal(directory)
@@ -66,7 +71,10 @@ def test_a_configuration_that_is_not_json(directory, content):
 )
 def test_forged_tokenizer(tmp_path, content, words):
     model = {"continuing_subword_prefix": "##", "vocab": content.get("vocab")}
-    forged = {"model": content.get("model", model), "normalizer": content.get("normalizer", {"type": "BertNormalizer"})}
+    forged = {
+        "model": content.get("model", model),
+        "normalizer": content.get("normalizer", {"type": "BertNormalizer"}),
+    }
     (tmp_path / "tokenizer.json").write_text(json.dumps(forged))
     with pytest.raises(InputError, match=words):
         WordPieceTokenizer.from_pretrained(tmp_path)
@@ -80,7 +88,7 @@ def test_one_line_on_the_command_line(directory):
 def test_a_vocabulary_larger_than_the_model(directory):
     with open(directory / "vocab.txt", "a") as file:
         file.write("e\n")
-    assert "has 10 pieces, the model only 9" in complaint("detect", directory, "e")
+    assert "has 10 pieces, but the model only 9" in complaint("detect", directory, "e")
 
 
 def test_saving_is_all_or_nothing(directory, monkeypatch):
@@ -100,5 +108,8 @@ def test_saving_is_all_or_nothing(directory, monkeypatch):
 
 
 def test_state_names_key_expected_and_found():
+    parameters = Parameters()
+    parameters.declare("a", (2,))
+    parameters.declare("b", (1,))
     with pytest.raises(ValueError, match=r"missing b; unexpected c; a has shape \[3\], expected \[2\]"):
-        Parameters({"a": (2,), "b": (1,)}).load_state({"a": np.zeros(3), "c": np.zeros(1)})
+        parameters.load_state({"a": np.zeros(3), "c": np.zeros(1)})

@@ -1,4 +1,4 @@
-"""Scoring texts: many at once as one by one, in pieces as at once, windows over long texts."""
+"""Scoring texts: many together as one by one, in pieces as in one, and in windows over long texts."""
 
 import dataclasses
 import io
@@ -16,9 +16,14 @@ from minielectra.electra.towers import ElectraForMaskedLM, ElectraForPreTraining
 from minielectra.nn import inference
 
 CONFIG = ElectraConfig(
-    vocab_size=31, embedding_size=6, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=10,
+    vocab_size=31,
+    embedding_size=6,
+    hidden_size=8,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=10,
     max_position_embeddings=20,
-)  # fmt: skip
+)
 
 
 def filled(cls, dtype=np.float64):
@@ -48,8 +53,8 @@ def test_pieces_equal_the_whole(cls, cores, monkeypatch):
     assert (skipped[~valid] == 0).all()
 
 
-def test_nothing_is_kept_of_a_block_that_is_left(monkeypatch):
-    """Forward only needs no more memory for a deep model than for a shallow one."""
+def test_a_block_leaves_nothing_behind(monkeypatch):
+    """A forward pass alone needs no more memory for a deep model than for a shallow one."""
     sizes = []
     monkeypatch.setattr(inference, "usable_cores", lambda: 1)
     for layers in (1, 12):

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import cli, train
+from conftest import cli_here, train_here
 from test_bad_input import complaint
 
 from minielectra.pretraining.load import export, load_pretraining
@@ -14,9 +14,15 @@ from minielectra.pretraining.load import export, load_pretraining
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, corpus):
     folder = tmp_path_factory.mktemp("init")
-    train(folder / "run", corpus, "--steps", "6")
+    train_here(folder / "run", corpus, "--steps", "6")
     export(folder / "run", folder / "exported")
     return folder / "exported"
+
+
+def begin(out, corpus, initial, *arguments):
+    """Train a new run from exported weights, in this process and without pictures."""
+    sizes = ("--seq-length", "24", "--init", initial)
+    cli_here("train", "--out", out, "--corpus", corpus, *sizes, *arguments)
 
 
 def first_checkpoint(run):
@@ -25,46 +31,44 @@ def first_checkpoint(run):
 
 def test_a_run_begins_where_the_exported_one_ended(exported, corpus, tmp_path):
     """At a learning rate of nearly nothing, one step leaves the weights as they were."""
-    cli("train", "--out", tmp_path / "run", "--corpus", corpus, "--steps", "1", "--init", exported, "--seq-length", "24",
-        "--set", "learning_rate=1e-12")  # fmt: skip
+    begin(tmp_path / "run", corpus, exported, "--steps", "1", "--set", "learning_rate=1e-12")
     before, _ = load_pretraining(exported.parent / "run")
     after = first_checkpoint(tmp_path / "run")
     np.testing.assert_allclose(after.parameters.flat, before.parameters.flat, rtol=0, atol=1e-8)
-    assert after.config == before.config
+    assert after.model_config == before.model_config
     assert (tmp_path / "run" / "vocab.txt").read_bytes() == (exported / "discriminator" / "vocab.txt").read_bytes()
 
 
 def test_resuming_does_not_begin_again(exported, corpus, tmp_path):
-    options = ("--corpus", corpus, "--steps", "6", "--checkpoint-every", "3", "--init", exported, "--seq-length", "24")
-    for name in ("whole", "cut"):
-        cli("train", "--out", tmp_path / name, *options)
+    begin(tmp_path / "whole", corpus, exported, "--steps", "6", "--checkpoint-every", "3")
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     shutil.rmtree(tmp_path / "cut" / "checkpoints" / "step-00000006")
-    cli("train", "--resume", tmp_path / "cut", "--init", exported)
+    cli_here("train", "--resume", tmp_path / "cut", "--init", exported)
     a, b = (load_pretraining(tmp_path / name)[0].parameters.flat for name in ("whole", "cut"))
     assert np.array_equal(a, b)
 
 
 def test_masked_language_model(exported, corpus, tmp_path):
     out = tmp_path / "run"
-    cli("train", "--out", out, "--corpus", corpus, "--steps", "2", "--init", exported, "--seq-length", "24", "--objective", "mlm")
-    assert first_checkpoint(out).config.hidden_size == 12  # the generator's
+    begin(out, corpus, exported, "--steps", "2", "--objective", "mlm")
+    assert first_checkpoint(out).model_config.hidden_size == 12  # the generator's
 
 
 def test_tied_encoders_leave_and_come_back_as_one(corpus, tmp_path):
     tied = ("--set", "tie_encoders=true")
-    train(tmp_path / "run", corpus, "--steps", "2", *tied)
+    train_here(tmp_path / "run", corpus, "--steps", "2", *tied)
     export(tmp_path / "run", tmp_path / "exported")
-    options = ("--corpus", corpus, "--steps", "1", "--seq-length", "24", "--set", "learning_rate=1e-12")
+    options = ("--steps", "1", "--set", "learning_rate=1e-12")
     for out, more in (("one", tied), ("two", ())):
-        cli("train", "--out", tmp_path / out, *options, "--init", tmp_path / "exported", *more)
+        begin(tmp_path / out, corpus, tmp_path / "exported", *options, *more)
     before = load_pretraining(tmp_path / "run")[0]
     one, two = first_checkpoint(tmp_path / "one"), first_checkpoint(tmp_path / "two")
     np.testing.assert_allclose(one.parameters.flat, before.parameters.flat, rtol=0, atol=1e-8)
     query = "electra.encoder.layer.0.attention.self.query.weight"
-    assert {f"{tower}.{query}" for tower in ("generator", "discriminator")} & set(one.parameters) == {f"discriminator.{query}"}
-    np.testing.assert_allclose(
-        two.parameters[f"generator.{query}"].value, one.parameters[f"discriminator.{query}"].value, atol=1e-8
-    )
+    names = {f"{tower}.{query}" for tower in ("generator", "discriminator")}
+    assert names & set(one.parameters) == {f"discriminator.{query}"}
+    untied, shared = two.parameters[f"generator.{query}"].value, one.parameters[f"discriminator.{query}"].value
+    np.testing.assert_allclose(untied, shared, atol=1e-8)
 
 
 @pytest.mark.parametrize("tied", [("--set", "tie_encoders=true"), ("--preset", "mini")])

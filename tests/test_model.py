@@ -1,26 +1,31 @@
-"""The model: sizes, padding, initialisation, configuration errors."""
+"""The model: sizes, padding, initialization, configuration errors."""
 
 import math
 
 import numpy as np
 import pytest
-from small import VOCAB, make_batch, small_model
+from small import VOCAB, make_batch, own_gradients, small_objective
 
-from minielectra.electra.corruption import Batch
+from minielectra import objectives
+from minielectra.electra.corruption import MaskedBatch
 from minielectra.electra.electra_config import ElectraConfig
 from minielectra.electra.initialization import initialize, truncated_normal
 from minielectra.electra.towers import Electra, ElectraForMaskedLM, ElectraForPreTraining
 from minielectra.errors import InputError
-from minielectra.nn.layers import Run
-from minielectra.objectives.electra import ElectraPretraining
+from minielectra.nn.layers import PassContext
 from minielectra.ops.fast.attention import attention_forward
-from minielectra.pretraining.pretraining_config import configure, parse_field
+from minielectra.pretraining.presets import configure, parse_field
 
 # --- sizes
 
 
 def count(shapes):
     return sum(math.prod(shape) for shape in shapes.values())
+
+
+def without_embeddings(shapes):
+    """Of {name: shape}, what a tower does not share with the other one."""
+    return {name: shape for name, shape in shapes.items() if not name.startswith("electra.embeddings.")}
 
 
 @pytest.mark.parametrize(
@@ -33,22 +38,24 @@ def count(shapes):
 )
 def test_parameter_counts_are_the_official_ones(preset, backbone, head, generator):
     config, pretraining = configure(preset)
-    assert count(Electra.shapes(config)) == backbone
-    assert count(ElectraForPreTraining.head_shapes(config, "")) == head
+    shapes = Electra(config).parameters.shapes
+    assert count(shapes) == backbone
+    both = ElectraForPreTraining(config).parameters.shapes
+    assert count({name: shape for name, shape in both.items() if name not in shapes}) == head
     smaller = config.generator(pretraining.generator_width, pretraining.generator_depth)
-    assert count(ElectraForMaskedLM.shapes(smaller, with_embeddings=False)) == generator
+    assert count(without_embeddings(ElectraForMaskedLM(smaller).parameters.shapes)) == generator
 
 
 def test_released_small_generator():
     config, _ = configure("small")
-    assert count(ElectraForMaskedLM.shapes(config, with_embeddings=False)) == 9_573_818
+    assert count(without_embeddings(ElectraForMaskedLM(config).parameters.shapes)) == 9_573_818
 
 
 # --- padding
 
 
-def test_padding_changes_nothing_of_the_rest():
-    model = small_model(np.float64)
+def test_padding_changes_nothing_else():
+    objective = small_objective(np.float64)
     batch = make_batch(10)
     batch = batch.shard(slice(0, 1))
     length = int(batch.valid.sum())
@@ -60,14 +67,23 @@ def test_padding_changes_nothing_of_the_rest():
     samples = np.full((1, keep.sum()), 9, np.int32)
     results = []
     for more, fill in ((0, 0), (1, 0), (5, 0), (5, 17)):  # whatever id stands in the padding
-        ids, masked, segments = (cut(a, more, fill) for a in (batch.input_ids, batch.masked_ids, batch.token_type_ids * 0))
-        padded = Batch(ids, masked, np.minimum(segments, 1), cut(batch.valid, more, False), batch.positions[:, keep],
-                       batch.weights[:, keep], more > 0)  # fmt: skip
-        replica = model.replica()
-        outcome, cache = replica.forward(padded, padded.normalizers(), Run(), samples=samples)
+        ids, masked, segments = (
+            cut(array, more, fill) for array in (batch.input_ids, batch.masked_ids, batch.segments * 0)
+        )
+        padded = MaskedBatch(
+            ids,
+            masked,
+            np.minimum(segments, 1),
+            cut(batch.valid, more, False),
+            batch.positions[:, keep],
+            batch.weights[:, keep],
+            more > 0,
+        )
+        twin = own_gradients(objective)
+        outcome, cache = twin.forward(padded, padded.normalizers(), PassContext(), samples=samples)
         probabilities = outcome.probabilities.copy()  # backward works in their memory
-        replica.backward(cache, Run())
-        results.append((outcome.logits[:length], probabilities, replica.parameters.grad, float(outcome.disc_loss)))
+        twin.backward(cache, PassContext())
+        results.append((outcome.logits[:length], probabilities, twin.parameters.grad, float(outcome.disc_loss)))
     for logits, p, grad, loss in results[1:]:
         np.testing.assert_allclose(logits, results[0][0], rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(p, results[0][1], rtol=1e-10)
@@ -76,24 +92,27 @@ def test_padding_changes_nothing_of_the_rest():
 
 
 def test_models_as_functions():
-    model = small_model()
+    objective = small_objective()
+    discriminator, generator = objective.discriminator, objective.generator
     ids = np.random.default_rng(0).integers(5, VOCAB, (2, 9))
-    logits = model.discriminator(ids)
+    logits = discriminator(ids)
     assert logits.shape == (2, 9) and logits.dtype == np.float32
-    assert model.generator(ids.tolist()).shape == (2, 9, VOCAB)
+    assert generator(ids.tolist()).shape == (2, 9, VOCAB)
     mask = np.arange(9) < np.array([[9], [6]])
-    np.testing.assert_allclose(model.discriminator(ids, mask)[1, :6], model.discriminator(ids[1:, :6])[0], rtol=1e-4, atol=1e-5)
+    alone = discriminator(ids[1:, :6])[0]
+    np.testing.assert_allclose(discriminator(ids, mask)[1, :6], alone, rtol=1e-4, atol=1e-5)
     for wrong in (ids[0], ids + VOCAB, -ids, np.zeros((1, 21), int)):
         with pytest.raises(ValueError):
-            model.discriminator(wrong)
+            discriminator(wrong)
 
 
 # --- where training starts
 
 
 def test_official_initialization():
-    model = small_model(initialization="official", hidden_size=64, embedding_size=32, intermediate_size=128)
-    state = model.parameters.state()
+    sizes = {"hidden_size": 64, "embedding_size": 32, "intermediate_size": 128}
+    objective = small_objective(initialization="official", **sizes)
+    state = objective.parameters.state()
     for name, array in state.items():
         if name.endswith(".bias"):
             assert (array == 0).all()
@@ -102,10 +121,10 @@ def test_official_initialization():
         else:
             assert np.abs(array).max() <= 0.04 * (1 + 1e-6)
             if array.size > 4000:
-                assert array.std() == pytest.approx(0.02 * 0.8796, rel=0.05)  # of a normal cut off at two deviations
+                assert array.std() == pytest.approx(0.02 * 0.8796, rel=0.05)  # a normal cut off at two deviations
     assert (state["electra.embeddings.word_embeddings.weight"][0] == 0).all()
-    assert np.array_equal(model.parameters.flat, small_model(initialization="official", hidden_size=64, embedding_size=32,
-                                                             intermediate_size=128).parameters.flat)  # fmt: skip
+    again = small_objective(initialization="official", **sizes)
+    assert np.array_equal(objective.parameters.flat, again.parameters.flat)
 
 
 def test_truncated_normal():
@@ -116,19 +135,19 @@ def test_truncated_normal():
 @pytest.mark.parametrize("tower", ["generator", "discriminator"])
 def test_local_attention_looks_at_neighbours(tower):
     config, pretraining = configure("tiny")
-    model = ElectraPretraining(config, pretraining)
-    initialize(model, 3)
-    model.parameters["electra.embeddings.word_embeddings.weight"].value[...] = 0  # positions alone
-    model = getattr(model, tower)
+    objective = objectives.make(config, pretraining)
+    initialize(objective, 3)
+    objective.parameters["electra.embeddings.word_embeddings.weight"].value[...] = 0  # positions alone
+    model = objective.towers[tower]
     length = pretraining.seq_length
     zeros = np.zeros((1, length), np.int32)
-    x, _ = model.embeddings.forward(zeros, zeros, Run())
+    x, _ = model.embeddings.forward(zeros, zeros, PassContext())
     if model.encoder.project is not None:
-        x, _ = model.encoder.project.forward(x, Run())
+        x, _ = model.encoder.project.forward(x, PassContext())
     attention = model.encoder.blocks[0].attention
-    qkv, _ = attention.project.forward(x, Run())
+    qkv, _ = attention.project.forward(x, PassContext())
     _, cache = attention_forward(*attention._heads(qkv, (1, length)))
-    p = cache[3][0].swapaxes(-1, -2)  # held as [key, query]
+    p = cache.p[0].swapaxes(-1, -2)  # held as [key, query]
     for head in range(attention.heads):
         offset = (head // 2 + 1) * (1 if head % 2 else -1)
         inside = np.arange(max(0, -offset), length - max(0, offset))
@@ -150,8 +169,8 @@ def test_local_attention_looks_at_neighbours(tower):
         ({"seq_length": 4}, "at least 8"),
         ({"seq_length": 500}, "longer than max_position_embeddings"),
         ({"mask_fraction": 0.0}, "greater than 0"),
-        ({"mask_fraction": 1.5}, "between 0 and 1"),
-        ({"learning_rate": float("nan")}, "greater than 0"),
+        ({"mask_fraction": 1.5}, "greater than 0 and at most 1, got 1.5"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a finite number, got nan"),
         ({"adam_beta2": 1.0}, "less than 1"),
         ({"mask_keep_fraction": 0.6, "mask_random_fraction": 0.6}, "more than 1"),
         ({"shards": 0}, "at least 1"),
@@ -180,7 +199,7 @@ def test_fields_from_text():
 
 def test_mlm_objective_has_one_full_size_tower_and_berts_masking():
     config, pretraining = configure("tiny", {"objective": "mlm"})
-    model = ElectraPretraining(config, pretraining)
-    assert model.discriminator is None and model.generator.config == config
+    objective = objectives.make(config, pretraining)
+    assert list(objective.towers) == ["generator"] and objective.generator.config == config
     assert (pretraining.mask_keep_fraction, pretraining.mask_random_fraction) == (0.1, 0.1)
     assert isinstance(config, ElectraConfig)

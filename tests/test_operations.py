@@ -12,7 +12,7 @@ from minielectra.ops.fast import attention as fast_attention
 from minielectra.ops.fast import gelu as fast_gelu
 from minielectra.ops.fast import losses as fast_losses
 from minielectra.ops.reference import attention, gelu, losses
-from minielectra.ops.reference.attention import attention_mask
+from minielectra.ops.reference.attention import additive_mask
 from minielectra.ops.reference.dropout import dropout_forward
 from minielectra.ops.reference.losses import binary_cross_entropy_backward, binary_cross_entropy_forward, sigmoid
 from minielectra.ops.reference.softmax import softmax_forward
@@ -106,12 +106,12 @@ def test_padded_keys_have_exactly_zero_weight(module, dtype):
     random = np.random.default_rng(0)
     q, k, v = (10 * random.standard_normal((2, 3, 6, 4)).astype(dtype) for _ in range(3))
     valid = np.arange(6) < np.array([[4], [1]])
-    o, cache = module.attention_forward(q, k, v, attention_mask(valid, dtype))
-    p = cache[3] if module is attention else cache[3].swapaxes(-1, -2)
+    o, cache = module.attention_forward(q, k, v, additive_mask(valid, dtype))
+    p = cache.p if module is attention else cache.p.swapaxes(-1, -2)
     assert (p[0, :, :, 4:] == 0).all() and (p[1, :, :, 1:] == 0).all()
     np.testing.assert_allclose(p.sum(axis=-1), 1, rtol=1e-6)
     v[0, :, 4:], k[0, :, 4:] = 1e6, -1e3  # what stands in padding does not matter
-    assert np.array_equal(module.attention_forward(q, k, v, attention_mask(valid, dtype))[0], o)
+    assert np.array_equal(module.attention_forward(q, k, v, additive_mask(valid, dtype))[0], o)
     _, dk, dv = module.attention_backward(np.ones_like(o), cache)
     assert (dk[0, :, 4:] == 0).all() and (dv[0, :, 4:] == 0).all()
 

@@ -1,11 +1,11 @@
-"""Packing keeps every token, batches are laid out right, the shuffle is a permutation."""
+"""Packing keeps every token, and `assemble` lays examples out right."""
 
 import numpy as np
 import pytest
 from properties import given, settings, st
 
 from minielectra.data.dataset import packing
-from minielectra.data.dataset.packing import MINIMUM_TOKENS, make_batch, pack, shuffled_index
+from minielectra.data.dataset.packing import MINIMUM_TOKENS, assemble, pack
 from minielectra.errors import InputError
 
 SPECIAL = (0, 1, 2, 3, 4)
@@ -34,15 +34,17 @@ def test_invariants(documents, seq_length, seed):
     start, split, end = rows.T
     assert (start < split).all() and (split <= end).all()
     assert (end - start + np.where(split < end, 3, 2) <= seq_length).all()
-    # no token twice, none lost but the ends of documents
+    # no token is used twice, and none is left out except at the ends of documents
     assert (start[1:] >= end[:-1]).all()
     used = np.zeros(document_ends[-1], bool)
     for a, _, b in rows:
-        assert np.searchsorted(document_ends, a, "right") == np.searchsorted(document_ends, b - 1, "right")  # one document
+        first, last = np.searchsorted(document_ends, (a, b - 1), "right")
+        assert first == last  # all of it is in one document
         used[a:b] = True
     for first, last in zip([0, *document_ends], document_ends, strict=False):
-        lost = np.flatnonzero(~used[first:last])
-        assert len(lost) < MINIMUM_TOKENS and np.array_equal(lost, np.arange(last - first)[len(used[first:last]) - len(lost) :])
+        unused = np.flatnonzero(~used[first:last])
+        assert len(unused) < MINIMUM_TOKENS
+        assert np.array_equal(unused, np.arange(last - first)[len(used[first:last]) - len(unused) :])
     # two segments meet where a sentence ends
     assert np.isin(split[split < end], np.cumsum(lengths)).all()
 
@@ -66,15 +68,16 @@ def test_shares_of_single_segments_and_fill():
     single = rows[:, 1] == rows[:, 2]
     assert 0.09 < single.mean() < 0.12
     full = rows[:, 2] - rows[:, 0] + np.where(single, 2, 3) == 128
-    assert 0.93 < full.mean() < 0.98  # the others had a shorter target
+    assert 0.93 < full.mean() < 0.98  # the rest had a shorter target
     first = (rows[:, 1] - rows[:, 0])[~single & full]
     assert 55 < first.mean() < 70  # about half
     assert not np.array_equal(rows[:50], pack(lengths, np.array([0]), 128, seed=1)[:50])
 
 
-def test_an_overlong_sentence_goes_on():
+def test_an_overlong_sentence_continues_in_the_next_example():
     rows = pack(np.array([1000]), np.array([0]), 16, seed=3)
-    assert (rows[:, 1] == rows[:, 2]).all() and np.array_equal(rows[1:, 0], rows[:-1, 2]) and rows[-1, 2] > 995
+    assert (rows[:, 1] == rows[:, 2]).all()
+    assert np.array_equal(rows[1:, 0], rows[:-1, 2]) and rows[-1, 2] > 995
 
 
 def test_errors():
@@ -91,40 +94,18 @@ def test_batches_hold_what_the_rows_say(documents, seq_length):
     lengths, starts = arrays(documents)
     tokens = np.arange(10, 10 + lengths.sum()).astype(np.uint16)
     rows = pack(lengths, starts, seq_length)
-    ids, mask, types = make_batch(tokens, rows, seq_length, SPECIAL)
-    assert ids.dtype == types.dtype == np.int32 and mask.dtype == bool
-    assert ids.shape == mask.shape == types.shape == (len(rows), seq_length)
+    ids, valid, segments = assemble(tokens, rows, seq_length, SPECIAL)
+    assert ids.dtype == segments.dtype == np.int32 and valid.dtype == bool
+    assert ids.shape == valid.shape == segments.shape == (len(rows), seq_length)
     for row, (start, split, end) in enumerate(rows):
         expected = [2, *tokens[start:split], 3] + ([*tokens[split:end], 3] if end > split else [])
         n = len(expected)
         assert ids[row].tolist() == expected + [0] * (seq_length - n)
-        assert mask[row].tolist() == [True] * n + [False] * (seq_length - n)
+        assert valid[row].tolist() == [True] * n + [False] * (seq_length - n)
         second = n - (split - start + 2)
-        assert types[row].tolist() == [0] * (n - second) + [1] * second + [0] * (seq_length - n)
+        assert segments[row].tolist() == [0] * (n - second) + [1] * second + [0] * (seq_length - n)
 
 
 def test_a_batch_must_fit():
     with pytest.raises(ValueError, match="needs 13 positions"):
-        make_batch(np.arange(20), np.array([[0, 5, 10]]), 12, SPECIAL)
-
-
-@pytest.mark.parametrize("n", [*range(1, 201), 1000, 12_345])
-def test_shuffle_is_a_permutation(n):
-    for key in (0, 7, (3, 1)):
-        assert np.array_equal(np.sort(shuffled_index(np.arange(n), n, key)), np.arange(n))
-
-
-def test_shuffle_is_a_function_and_uniform():
-    n = 1000
-    whole = shuffled_index(np.arange(n), n, (1, 2))
-    assert whole.dtype == np.int64
-    assert shuffled_index(17, n, (1, 2)) == whole[17]
-    assert np.array_equal(shuffled_index(np.arange(20).reshape(4, 5), n, (1, 2)), whole[:20].reshape(4, 5))
-    assert (shuffled_index(np.arange(n), n, (2, 1)) == whole).mean() < 0.02
-    assert abs(np.corrcoef(np.arange(n), whole)[0, 1]) < 0.15
-    # where does index 0 (and n-1) land over many keys? chi-squared with 9 degrees of freedom, far tail at 30
-    for n, i in [(10, 0), (10, 9), (1000, 0), (1000, 500)]:
-        bins = np.bincount([int(shuffled_index(i, n, (key, 0))) * 10 // n for key in range(2000)], minlength=10)
-        assert ((bins - 200) ** 2 / 200).sum() < 30
-    with pytest.raises(ValueError, match="outside"):
-        shuffled_index(10, 10, 0)
+        assemble(np.arange(20), np.array([[0, 5, 10]]), 12, SPECIAL)

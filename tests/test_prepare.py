@@ -1,4 +1,4 @@
-"""Text -> dataset folder -> memory maps."""
+"""From text to a prepared folder, and from there to memory maps."""
 
 import json
 import random
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from minielectra.data.dataset import prepare as prepare_module
-from minielectra.data.dataset.dataset import Dataset
 from minielectra.data.dataset.prepare import prepare
+from minielectra.data.dataset.prepared import Dataset
 from minielectra.data.text.sentences import split_sentences
 from minielectra.data.wordpiece.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
 from minielectra.errors import InputError
@@ -32,14 +32,21 @@ def toy_tokenizer():
 
 def sentences_of(part, tokenizer):
     ends = np.cumsum(part.sentence_lengths)
-    return [tokenizer.decode(part.tokens[end - n : end]) for n, end in zip(part.sentence_lengths, ends, strict=True)]
+    spans = zip(ends - part.sentence_lengths, ends, strict=True)
+    return [tokenizer.decode(part.tokens[start:end]) for start, end in spans]
 
 
 def test_sentences():
     text = 'Mr. J. Smith ran (fast!) home. "He fell." Was it 3.5 ft. or 4? See e.g. Fig. 2. I did. (Yes.)  No'
     assert split_sentences(text) == [
-        "Mr. J. Smith ran (fast!) home.", "\"He fell.\"", "Was it 3.5 ft. or 4?", "See e.g. Fig. 2.", "I did.", "(Yes.)", "No",
-    ]  # fmt: skip
+        "Mr. J. Smith ran (fast!) home.",
+        '"He fell."',
+        "Was it 3.5 ft. or 4?",
+        "See e.g. Fig. 2.",
+        "I did.",
+        "(Yes.)",
+        "No",
+    ]
     assert split_sentences("") == []
 
 
@@ -75,14 +82,18 @@ def test_deterministic_from_files_and_lists(tmp_path, monkeypatch):
     assert a.pop("sources") == ["text.txt"] and b.pop("sources") == [] and a == b
 
 
-@pytest.mark.parametrize("documents", [make_documents(1, 50), make_documents(3, 50), [[" ".join(make_documents(1, 50)[0])]]])
+ONE_LINE = [[" ".join(make_documents(1, 50)[0])]]
+
+
+@pytest.mark.parametrize("documents", [make_documents(1, 50), make_documents(3, 50), ONE_LINE])
 def test_few_or_long_documents_are_cut(tmp_path, documents):
     tokenizer = toy_tokenizer()
     data = prepare(documents, tmp_path / "data", tokenizer)
     share = data.heldout.n_tokens / (data.train.n_tokens + data.heldout.n_tokens)
     assert 0.02 < share < 0.1
     original = [s.lower() for document in documents for line in document for s in split_sentences(line)]
-    assert sorted(sentences_of(data.train, tokenizer) + sentences_of(data.heldout, tokenizer)) == sorted(original)
+    found = sentences_of(data.train, tokenizer) + sentences_of(data.heldout, tokenizer)
+    assert sorted(found) == sorted(original)
 
 
 def test_uneven_documents(tmp_path):
@@ -109,7 +120,8 @@ def test_lines_without_tokens_and_empty_documents(tmp_path):
     documents.insert(7, [])
     data = prepare(documents, tmp_path / "data", toy_tokenizer())
     for part in (data.train, data.heldout):
-        assert (part.sentence_lengths > 0).all() and part.document_starts[0] == 0 and (np.diff(part.document_starts) > 0).all()
+        assert (part.sentence_lengths > 0).all()
+        assert part.document_starts[0] == 0 and (np.diff(part.document_starts) > 0).all()
     assert len(data.train.document_starts) + len(data.heldout.document_starts) == 39
 
 
@@ -134,9 +146,26 @@ def test_overwriting(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "mine"]
 
 
-def test_a_corpus_that_is_gone_is_said_to_be(tmp_path):
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_full_disk_leaves_nothing_or_the_old_dataset(tmp_path, monkeypatch, overwrite):
+    out = tmp_path / "data"
+    if overwrite:
+        prepare(make_documents(30), out, toy_tokenizer())
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(prepare_module, "write_json", full)
+    with pytest.raises(InputError, match=r"data: cannot write the dataset \(No space left on device\)"):
+        prepare(make_documents(31), out, toy_tokenizer(), overwrite=overwrite)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"] * overwrite
+    assert not overwrite or len(Dataset.open(out).train.document_starts) < 30
+
+
+def test_a_corpus_that_is_gone_is_reported(tmp_path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "train.examples-0.npy").write_bytes(b"")  # what a run keeps of a corpus prepared elsewhere
+    # what a run keeps of a corpus that was prepared elsewhere
+    (tmp_path / "out" / "train.examples-0.npy").write_bytes(b"")
     with pytest.raises(InputError, match="no such file"):
         prepare(tmp_path / "moved away", tmp_path / "out", toy_tokenizer())
 

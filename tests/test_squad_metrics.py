@@ -9,7 +9,13 @@ import pytest
 from properties import given, settings, st
 
 from minielectra.errors import InputError
-from minielectra.finetuning.metrics.squad_scores import best_threshold, exact_match, normalise, squad_scores, token_f1
+from minielectra.finetuning.metrics.squad_scores import (
+    best_threshold,
+    exact_match,
+    normalise,
+    squad_scores,
+    token_f1,
+)
 from minielectra.finetuning.readers.squad_json import Question, has_impossible, read_questions
 
 DATA = Path(os.environ.get("MINIELECTRA_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
@@ -69,7 +75,9 @@ def test_where_version_1_differs():
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.lists(st.sampled_from(["a", "an", "the", "cat", "Cat.", "dog", "theatre", "-", "é"]), max_size=4).map(" ".join),
+    st.lists(st.sampled_from(["a", "an", "the", "cat", "Cat.", "dog", "theatre", "-", "é"]), max_size=4).map(
+        " ".join
+    ),
     st.lists(st.sampled_from(["the cat", "dog", "é cat", "an – a", "theatre"]), min_size=1, max_size=3),
 )
 def test_the_versions_agree_where_every_gold_answer_says_something(prediction, golds):
@@ -87,7 +95,11 @@ def test_scores_of_version_1():
 
 
 def test_scores_of_version_2():
-    questions = [question("1", "cat"), question("2", "black dog"), *(question(name, impossible=True) for name in "345")]
+    questions = [
+        question("1", "cat"),
+        question("2", "black dog"),
+        *(question(name, impossible=True) for name in "345"),
+    ]
     predictions = {"1": "", "2": "dog", "3": "", "4": "cat", "5": ""}
     assert squad_scores(predictions, questions) == {
         "exact_match": 40.0,
@@ -111,7 +123,10 @@ def test_no_question_has_an_answer():
 @pytest.mark.parametrize(
     ("score", "words"),
     [
-        (lambda: squad_scores({"1": "x"}, [question("1", "x"), question("2", "y")]), "no prediction for question '2'; give"),
+        (
+            lambda: squad_scores({"1": "x"}, [question("1", "x"), question("2", "y")]),
+            "no prediction for question '2'; give",
+        ),
         (lambda: squad_scores({}, [question("1", "x"), question("2", "y")]), "question '1' and 1 more"),
         (lambda: squad_scores({"1": "x"}, [question("1")]), "question '1' has no answers"),
         (lambda: squad_scores({}, []), "no questions"),
@@ -125,27 +140,44 @@ def test_what_is_missing(score, words):
 
 
 def test_threshold_by_hand():
-    questions = [question("1", "cat"), question("2", impossible=True), question("3", "dog"), question("4", impossible=True)]
+    questions = [
+        question("1", "cat"),
+        question("2", impossible=True),
+        question("3", "dog"),
+        question("4", impossible=True),
+    ]
     predictions = {"1": "cat", "2": "x", "3": "dog", "4": "y"}
     nulls = {"1": -5.0, "2": -1.0, "3": 0.5, "4": 2.0}
     # answered so far: none 2 right, {1} 3, {1, 2} 2, {1, 2, 3} 3, all 2: the first of the two best
     assert best_threshold(predictions, nulls, questions) == (-5.0, {"exact_match": 75.0, "f1": 75.0})
     # the answer of 1 cannot be kept without that of 2 whose null score is the same
-    assert best_threshold(predictions, nulls | {"2": -5.0}, questions) == (0.5, {"exact_match": 75.0, "f1": 75.0})
+    assert best_threshold(predictions, nulls | {"2": -5.0}, questions) == (
+        0.5,
+        {"exact_match": 75.0, "f1": 75.0},
+    )
     # all have answers: nothing is emptied
-    assert best_threshold(predictions, nulls, [question(name, predictions[name]) for name in "1234"])[0] == 2.0
+    assert (
+        best_threshold(predictions, nulls, [question(name, predictions[name]) for name in "1234"])[0] == 2.0
+    )
 
 
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["cat", "black cat", "the", "dog"]), st.sampled_from(["cat", "the", None]), st.integers(-2, 2)),
+        st.tuples(
+            st.sampled_from(["cat", "black cat", "the", "dog"]),
+            st.sampled_from(["cat", "the", None]),
+            st.integers(-2, 2),
+        ),
         min_size=1,
         max_size=8,
     )
 )
 def test_threshold_against_all_thresholds(drawn):
-    questions = [question(str(i), *([gold] if gold else []), impossible=not gold) for i, (_, gold, _) in enumerate(drawn)]
+    questions = [
+        question(str(i), *([gold] if gold else []), impossible=not gold)
+        for i, (_, gold, _) in enumerate(drawn)
+    ]
     predictions = {str(i): text for i, (text, _, _) in enumerate(drawn)}
     nulls = {str(i): null for i, (_, _, null) in enumerate(drawn)}
 
@@ -161,11 +193,17 @@ def test_threshold_against_all_thresholds(drawn):
 # Reading.
 
 CONTEXT = "It’s the cat. The cat, not a dog."
-GOOD = {"id": "q1", "question": "Who?", "answers": [{"text": "cat", "answer_start": 9}, {"text": "The cat", "answer_start": 14}]}
+GOOD = {
+    "id": "q1",
+    "question": "Who?",
+    "answers": [{"text": "cat", "answer_start": 9}, {"text": "The cat", "answer_start": 14}],
+}
 
 
 def squad(*entries, **changes):
-    return json.dumps({"version": "x", "data": [{"paragraphs": [{"context": CONTEXT, "qas": list(entries)} | changes]}]})
+    return json.dumps(
+        {"version": "x", "data": [{"paragraphs": [{"context": CONTEXT, "qas": list(entries)} | changes]}]}
+    )
 
 
 @pytest.fixture
@@ -191,7 +229,13 @@ def test_real_questions(name, count):
 
 
 def test_questions(write):
-    none = {"id": "q2", "question": " Why? ", "is_impossible": True, "answers": [], "plausible_answers": [{"text": "x"}]}
+    none = {
+        "id": "q2",
+        "question": " Why? ",
+        "is_impossible": True,
+        "answers": [],
+        "plausible_answers": [{"text": "x"}],
+    }
     read = read_questions(write("\ufeff" + squad(GOOD | {"is_impossible": False}, none)))
     assert read == [
         Question("q1", "Who?", CONTEXT, (("cat", 9), ("The cat", 14)), False),
@@ -212,12 +256,12 @@ def answer(text, start):
         ("", "empty"),
         ('{"data":\n oops}', ":2: not JSON (Expecting value)"),
         ("[" * 100000, "nested too deeply"),
-        ("[]", "no JSON object with 'data'"),
+        ("[]", "not a JSON object with 'data'"),
         ("{}", "no 'data'"),
         ('{"data": []}', "no questions"),
         ('{"data": {}}', "'data' is not a list"),
         ('{"data": [{"title": "x"}]}', "article 0: no 'paragraphs'"),
-        ('{"data": [{"paragraphs": [7]}]}', "article 0, paragraph 0: no JSON object"),
+        ('{"data": [{"paragraphs": [7]}]}', "article 0, paragraph 0: not a JSON object"),
         (squad(GOOD, context=" "), "article 0, paragraph 0: 'context' is empty"),
         (squad({"question": "Who?"}), "article 0, paragraph 0, question 0: no 'id'"),
         (squad(GOOD | {"id": 7}), "question 0: 'id' is not a text"),
@@ -229,7 +273,10 @@ def answer(text, start):
         (squad(GOOD, GOOD), "question 'q1': its id is used twice"),
         (answer("", 9), "question 'q1': 'text' is empty"),
         (answer("cat", "9"), "'answer_start' is not a whole number"),
-        (answer("cat", 17), "'cat' is not at character 17 of the context: the nearest is at 18; correct answer_start"),
+        (
+            answer("cat", 17),
+            "'cat' is not at character 17 of the context: the nearest is at 18; correct answer_start",
+        ),
         (answer("cat ", 9), "'cat ' is not at character 9 of the context: it does not occur"),
         (answer("Cat", 9), "it does not occur in the context"),
         (answer("dog.", -4), "the nearest is at 29"),

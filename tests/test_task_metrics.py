@@ -14,7 +14,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:An input 
 
 def same(ours, reference):
     assert type(ours) is float
-    assert (math.isnan(ours) and math.isnan(reference)) or abs(ours - reference) <= 1e-12, (ours, float(reference))
+    assert (math.isnan(ours) and math.isnan(reference)) or abs(ours - reference) <= 1e-12, (
+        ours,
+        float(reference),
+    )
 
 
 def two(values):
@@ -27,13 +30,20 @@ def two(values):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from([(0, 1), (0, 1, 2, 3), ("no", "yes"), (1,)]).flatmap(lambda labels: two(st.sampled_from(labels))))
+@given(
+    st.sampled_from([(0, 1), (0, 1, 2, 3), ("no", "yes"), (1,)]).flatmap(
+        lambda labels: two(st.sampled_from(labels))
+    )
+)
 def test_labels_as_scikit_learn(drawn):
     reference = pytest.importorskip("sklearn.metrics")
     same(accuracy(*drawn), reference.accuracy_score(*drawn))
     same(matthews(*drawn), reference.matthews_corrcoef(*drawn))
     for label in {*drawn[0], *drawn[1]}:
-        same(binary_f1(*drawn, positive=label), reference.f1_score(*drawn, labels=[label], average=None, zero_division=0)[0])
+        same(
+            binary_f1(*drawn, positive=label),
+            reference.f1_score(*drawn, labels=[label], average=None, zero_division=0)[0],
+        )
 
 
 def test_labels_by_hand():
@@ -77,7 +87,9 @@ def test_correlations_by_hand():
     nan, infinity = math.nan, math.inf
     for undefined in ([5, 5, 5], [1, nan, 2]):
         assert math.isnan(pearson([1, 2, 3], undefined)) and math.isnan(spearman([1, 2, 3], undefined))
-    assert math.isnan(pearson([1, 2, 3], [1, infinity, 2])) and spearman([1, 2, 3], [1, infinity, 2]) == pytest.approx(0.5)
+    assert math.isnan(pearson([1, 2, 3], [1, infinity, 2])) and spearman(
+        [1, 2, 3], [1, infinity, 2]
+    ) == pytest.approx(0.5)
 
 
 # Spans.
@@ -106,9 +118,14 @@ def test_span_scores_as_seqeval(drawn):
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.one_of(st.just("O"), st.builds("{}-{}".format, st.sampled_from("BI"), st.sampled_from("XY"))), max_size=12))
+@given(
+    st.lists(
+        st.one_of(st.just("O"), st.builds("{}-{}".format, st.sampled_from("BI"), st.sampled_from("XY"))),
+        max_size=12,
+    )
+)
 def test_iob_by_conlleval_s_rule(tags):
-    """With B and I alone conlleval's tables say: a word goes on with the span before it if it is an I of the same type."""
+    """With B and I alone, conlleval's rule is: an I of the same type continues the span before it."""
     expected = []
     for i, tag in enumerate(tags):
         if tag == "O":
@@ -142,8 +159,14 @@ def test_spans_by_hand(tags, expected):
 def test_span_scores_by_hand():
     targets = [["B-X", "I-X", "O", "B-Y"], ["B-X"]]
     predictions = [["B-X", "I-X", "B-Y", "O"], ["B-Y"]]
-    assert span_scores(targets, predictions) == {"precision": 1 / 3, "recall": 1 / 3, "f1": pytest.approx(1 / 3)}
-    assert span_scores([["O"]], [["O"]]) == span_scores([], []) == {"precision": 0.0, "recall": 0.0, "f1": 0.0}
+    assert span_scores(targets, predictions) == {
+        "precision": 1 / 3,
+        "recall": 1 / 3,
+        "f1": pytest.approx(1 / 3),
+    }
+    assert (
+        span_scores([["O"]], [["O"]]) == span_scores([], []) == {"precision": 0.0, "recall": 0.0, "f1": 0.0}
+    )
     # a span does not run across the end of a sentence
     assert span_scores([["B-X"], ["I-X"]], [["I-X"], ["B-X"]])["f1"] == 1.0
     for targets, predictions in (([["O"]], [["O", "O"]]), ([["O"]], [])):
@@ -152,6 +175,20 @@ def test_span_scores_by_hand():
 
 
 def test_which_tags_are_spans():
-    assert uses_spans(["O", "B-PER", "I-PER"]) and uses_spans({"I-NP"}) and uses_spans(["U-X", "L-X", "O", "S-creative-work"])
-    for plain in (["NN", "O"], ["O"], [], ["I", "O"], ["B-NP", "NN"], ["B-"], ["b-np"], ["-LRB-", "SYM"], ["X-Y"]):
+    assert (
+        uses_spans(["O", "B-PER", "I-PER"])
+        and uses_spans({"I-NP"})
+        and uses_spans(["U-X", "L-X", "O", "S-creative-work"])
+    )
+    for plain in (
+        ["NN", "O"],
+        ["O"],
+        [],
+        ["I", "O"],
+        ["B-NP", "NN"],
+        ["B-"],
+        ["b-np"],
+        ["-LRB-", "SYM"],
+        ["X-Y"],
+    ):
         assert not uses_spans(plain), plain

@@ -1,4 +1,4 @@
-"""Readers of tasks: every format as it comes, the real files, and what is said of broken ones."""
+"""Readers of tasks: every format as it comes, the real files, and error messages for broken ones."""
 
 import io
 import json
@@ -13,7 +13,8 @@ from minielectra.errors import InputError
 from minielectra.finetuning.metrics.spans import uses_spans
 from minielectra.finetuning.readers.conll import Sentence, read_sentences
 from minielectra.finetuning.readers.lines import read_lines
-from minielectra.finetuning.readers.tables import Example, TableFormat, detect_format, numeric_labels, read_examples
+from minielectra.finetuning.readers.table_detection import detect_format
+from minielectra.finetuning.readers.tables import Example, TableFormat, numeric_labels, read_examples
 
 DATA = Path(os.environ.get("MINIELECTRA_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 
@@ -35,11 +36,15 @@ def write(tmp_path):
 
 
 def refusal(call, path, line=None):
-    """The message of the InputError: one line that begins with the file and the line number, and says what to do."""
+    """The message of the InputError: one line, which begins with file and line, and says what to do."""
     with pytest.raises(InputError) as caught:
         call()
     message = str(caught.value)
-    assert message.startswith(f"{path}:{line}: " if line else f"{path}: ") and "; " in message and "\n" not in message, message
+    assert (
+        message.startswith(f"{path}:{line}: " if line else f"{path}: ")
+        and "; " in message
+        and "\n" not in message
+    ), message
     return message
 
 
@@ -56,7 +61,11 @@ GLUE = {
     "cola, test": ("index\tsentence", "0\tA b.", ("A b.", None, None)),
     "sst-2": ("sentence\tlabel", "a b \t1", ("a b", None, "1")),
     "sst-2, test": ("index\tsentence", "0\ta b", ("a b", None, None)),
-    "mrpc": ("\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String", '1\t7\t8\t" A b\tC "d', ('" A b', 'C "d', "1")),
+    "mrpc": (
+        "\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String",
+        '1\t7\t8\t" A b\tC "d',
+        ('" A b', 'C "d', "1"),
+    ),
     "mrpc, test": ("index\t#1 ID\t#2 ID\t#1 String\t#2 String", "0\t7\t8\tA\tB", ("A", "B", None)),
     "sts-b": (
         "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore",
@@ -66,7 +75,8 @@ GLUE = {
     "qqp": ("id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate", "1\t2\t3\tA?\tB?\t0", ("A?", "B?", "0")),
     "qqp, test": ("id\tquestion1\tquestion2", "0\tA?\tB?", ("A?", "B?", None)),
     "mnli": (
-        "index\tpromptID\tpairID\tgenre\tsentence1_parse\tsentence2_parse\tsentence1\tsentence2\tlabel1\tlabel2\tgold_label",
+        "index\tpromptID\tpairID\tgenre\tsentence1_parse\tsentence2_parse\t"
+        "sentence1\tsentence2\tlabel1\tlabel2\tgold_label",
         "0\t1\t1n\tslate\t( A )\t( B )\tA\tB\tneutral\tneutral\tentailment",
         ("A", "B", "entailment"),
     ),
@@ -120,7 +130,9 @@ def test_real_glue(name, count, label):
 
 
 def test_csv(write):
-    path = write('Text,id,label\n"He said ""hi"",\nand left",1,a\n\n plain , 2,  b \n"x ""y""", 3,"c, d"\n', "x.csv")
+    path = write(
+        'Text,id,label\n"He said ""hi"",\nand left",1,a\n\n plain , 2,  b \n"x ""y""", 3,"c, d"\n', "x.csv"
+    )
     assert read_examples(path, detect_format(path)) == [
         Example('He said "hi",\nand left', None, "a", 2),
         Example("plain", None, "b", 5),
@@ -151,7 +163,11 @@ def test_labels_that_may_be_absent(write):
 def test_label_text(write):
     path = write("DESC:manner How did  it ? \n\n0 Why ?\n1\u00a0x \x85y\n")
     assert detect_format(path).kind == "label-text"
-    assert read(path) == [("How did  it ?", None, "DESC:manner"), ("Why ?", None, "0"), ("x \x85y", None, "1")]
+    assert read(path) == [
+        ("How did  it ?", None, "DESC:manner"),
+        ("Why ?", None, "0"),
+        ("x \x85y", None, "1"),
+    ]
     assert detect_format(path, labelled=False).kind == "lines"
     assert read(path, labelled=False)[0] == ("DESC:manner How did  it ?", None, None)
     assert read_examples(path, TableFormat("label-text"), labelled=False)[1] == Example("Why ?", None, "0", 3)
@@ -178,7 +194,7 @@ def test_lines_and_standard_input(write, monkeypatch):
     assert read_examples("-", form, labelled=False) == expected
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"a\tb\nx\t1\ny\n")))
     form = detect_format("-", text="a", label="b")
-    assert "1 field(s) where line 1 has 2" in refusal(lambda: read_examples("-", form), "standard input", 3)
+    assert "1 field(s), but line 1 has 2" in refusal(lambda: read_examples("-", form), "standard input", 3)
 
 
 @pytest.mark.parametrize(
@@ -189,8 +205,8 @@ def test_lines_and_standard_input(write, monkeypatch):
         (b"\xef\xbb\xbf \n\n", "x.txt", None, "empty"),
         ("sentence\tlabel\n".encode("utf-16"), "x.tsv", 1, "NUL"),
         ("sentence\tlabel\n\n", "x.tsv", None, "a header and nothing else"),
-        ("sentence\tlabel\na\t1\n\nb\t1\t\n", "x.tsv", 4, "3 field(s) where line 1 has 2"),
-        ("sentence\tlabel\na 1\n", "x.tsv", 2, "1 field(s) where line 1 has 2; is the separator right?"),
+        ("sentence\tlabel\na\t1\n\nb\t1\t\n", "x.tsv", 4, "3 field(s), but line 1 has 2"),
+        ("sentence\tlabel\na 1\n", "x.tsv", 2, "1 field(s), but line 1 has 2; is the separator right?"),
         ("sentence\tlabel\n \t1\n", "x.tsv", 2, "the text is empty"),
         ("sentence1\tsentence2\tlabel\na\t\t1\n", "x.tsv", 2, "the second text is empty"),
         ("sentence\tlabel\na\t1\nb\t \n", "x.tsv", 3, "no label"),
@@ -215,8 +231,12 @@ def test_columns_that_are_not_there(write):
     assert "no column 3: " in refusal(lambda: detect_format(path, text=3), path, 1)
     assert "the text of sst-2" in refusal(lambda: detect_format(path, task="sst-2"), path, 1)
     other = write("text\tlabel\nA\t1\n", "other.tsv")
-    assert "no column 'title'" in refusal(lambda: read_examples(other, TableFormat("columns", "title")), other, 1)
-    assert "the text of rte" in refusal(lambda: detect_format(other, task="RTE"), other, 1)  # a pair is wanted
+    assert "no column 'title'" in refusal(
+        lambda: read_examples(other, TableFormat("columns", "title")), other, 1
+    )
+    assert "the text of rte" in refusal(
+        lambda: detect_format(other, task="RTE"), other, 1
+    )  # a pair is wanted
     assert "cola, sst-2, mrpc" in refusal(lambda: detect_format(path, task="chess"), "'chess'")
 
 
@@ -234,7 +254,9 @@ def test_numeric_labels():
     assert numeric_labels(examples, "x.tsv") == [5.0, -1.0, 3.0]
     for label in ("good", "nan", "inf", None, ""):
         bad = [*examples, Example("a", None, label, 7)]
-        assert f"the label {label!r} is not a number" in refusal(lambda bad=bad: numeric_labels(bad, "x.tsv"), "x.tsv", 7)
+        assert f"the label {label!r} is not a number" in refusal(
+            lambda bad=bad: numeric_labels(bad, "x.tsv"), "x.tsv", 7
+        )
 
 
 # CoNLL's columns.
@@ -260,9 +282,15 @@ def test_real_columns(name, options, sentences, words, spans):
 
 
 def test_columns(write):
-    conll = "-DOCSTART- -X- O O\n\nEU NNP  B-NP B-ORG\n# # B-NP O\n \t\r\n".replace(" \t", "  ") + "it\u00a0s PRP B-NP O"
+    conll = (
+        "-DOCSTART- -X- O O\n\nEU NNP  B-NP B-ORG\n# # B-NP O\n \t\r\n".replace(" \t", "  ")
+        + "it\u00a0s PRP B-NP O"
+    )
     path = write(conll)
-    assert read_sentences(path) == [Sentence(["EU", "#"], ["B-ORG", "O"], 3), Sentence(["it\u00a0s"], ["O"], 6)]
+    assert read_sentences(path) == [
+        Sentence(["EU", "#"], ["B-ORG", "O"], 3),
+        Sentence(["it\u00a0s"], ["O"], 6),
+    ]
     assert read_sentences(path, tag=-3)[0].tags == read_sentences(path, tag=1)[0].tags == ["NNP", "#"]
     path = write("# text = no columns\n10 000\tNUM\n#\tSYM\n\t\n")
     assert read_sentences(path) == [Sentence(["10 000", "#"], ["NUM", "SYM"], 2)]
@@ -270,7 +298,12 @@ def test_columns(write):
 
 
 def test_conll_u(write):
-    lines = ["# text = Don't", "1-2\tDon't" + "\t_" * 8, "1\tDo\tdo\tAUX" + "\t_" * 6, "2\tn't\tnot\tPART" + "\t_" * 6]
+    lines = [
+        "# text = Don't",
+        "1-2\tDon't" + "\t_" * 8,
+        "1\tDo\tdo\tAUX" + "\t_" * 6,
+        "2\tn't\tnot\tPART" + "\t_" * 6,
+    ]
     path = write("\n".join([*lines, "2.1\tx" + "\t_" * 8, "", ""]))
     assert read_sentences(path, word=1, tag=3) == [Sentence(["Do", "n't"], ["AUX", "PART"], 3)]
 
@@ -286,7 +319,11 @@ def test_columns_without_tags(write):
     ]
     two = write("One X\ntwo Y\n")  # two lines could be sentences; a separator says they are not
     assert [s.tags for s in read_sentences(two, labelled=False)] == [None, None]
-    assert read_sentences(two, labelled=False, separator=" ") == read_sentences(two) == [Sentence(["One", "two"], ["X", "Y"], 1)]
+    assert (
+        read_sentences(two, labelled=False, separator=" ")
+        == read_sentences(two)
+        == [Sentence(["One", "two"], ["X", "Y"], 1)]
+    )
     assert read_sentences(write("One X\ntwo Y\nx Z\n"), labelled=False)[0].tags == ["X", "Y", "Z"]
     assert read_sentences(write("a b\tX\n"), labelled=False, tag=2)[0] == Sentence(["a b"], None, 1)
 
@@ -296,8 +333,8 @@ def test_columns_without_tags(write):
     [
         ("", {}, None, "empty"),
         ("\n-DOCSTART-\n\n", {}, None, "no words"),
-        ("a\tX\n\nb\tY\tZ\n", {}, 3, "3 column(s) where line 1 has 2"),
-        ("a X\nb\n", {}, 2, "1 column(s) where line 1 has 2"),
+        ("a\tX\n\nb\tY\tZ\n", {}, 3, "3 column(s), but line 1 has 2"),
+        ("a X\nb\n", {}, 2, "1 column(s), but line 1 has 2"),
         ("\na\nb\n", {}, 2, "no column -1 for the tags beside the words: there are 1"),
         ("a\tX\n", {"tag": 2}, 1, "no column 2 for the tags"),
         ("a\tX\n", {"tag": 0}, 1, "no column 0 for the tags"),

@@ -10,17 +10,30 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, TINY, cli, train
+from conftest import ROOT, TINY, cli, cli_here, train, train_here
 from safetensors.numpy import load_file
 
-STEPS = ["--steps", "12", "--eval-every", "3", "--checkpoint-every", "4", "--seed", "3", "--set", "hidden_dropout_prob=0.1"]
+STEPS = ["--steps", "12", "--eval-every", "3", "--checkpoint-every", "4", "--set", "hidden_dropout_prob=0.1"]
+SEED = ["--seed", "3"]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, corpus):
-    out = tmp_path_factory.mktemp("runs") / "whole"
-    train(out, corpus, *STEPS)
-    return out
+def made(tmp_path_factory, corpus):
+    """A run made as users make it, pictures included -> its folder, what `train` printed."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    return folder, train(folder, corpus, *STEPS, *SEED).stdout
+
+
+@pytest.fixture(scope="module")
+def finished(made):
+    """The folder of that run. The runs that tests compare with it are made without pictures."""
+    return made[0]
+
+
+def start(*arguments):
+    """`train` with these arguments, going on in another process -> Popen."""
+    command = [sys.executable, "-m", "minielectra", "train", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
 
 
 def final_arrays(run, step=12):
@@ -57,23 +70,41 @@ def test_a_run_leaves_every_file_it_promises(finished):
     with np.load(finished / "detection.npz", allow_pickle=False) as log:
         assert log["steps"].tolist() == [0, 3, 6, 9, 12]
         replaced = log["replaced"].sum(axis=1)
-        expected = ((log["samples"] != np.take_along_axis(log["input_ids"], log["positions"], 1)) & log["position_valid"]).sum(
-            (1, 2)
-        )
+        originals = np.take_along_axis(log["input_ids"], log["positions"], 1)
+        expected = ((log["samples"] != originals) & log["position_valid"]).sum((1, 2))
         assert replaced.tolist() == expected.tolist()
 
 
-def test_the_last_line_names_the_folder(tmp_path, corpus):
-    done = train(tmp_path / "run", corpus, "--steps", "2")
-    assert done.stdout.splitlines()[-1] == str(tmp_path / "run")
+def test_the_last_line_names_the_folder(made):
+    folder, output = made
+    assert output.splitlines()[-1] == str(folder)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(tmp_path, corpus, finished):
-    train(tmp_path / "again", corpus, *STEPS, "--threads", "1")
+    train_here(tmp_path / "again", corpus, *STEPS, *SEED, "--threads", "1")
     assert_same_run(finished, tmp_path / "again")
-    train(tmp_path / "other", corpus, *STEPS[:-4], "--seed", "4", *STEPS[-2:])
-    assert any(not np.array_equal(a, b) for a, b in zip(final_arrays(finished).values(), final_arrays(tmp_path / "other").values(),
-                                                       strict=True))  # fmt: skip
+    train_here(tmp_path / "other", corpus, *STEPS, "--seed", "4")
+    both = zip(final_arrays(finished).values(), final_arrays(tmp_path / "other").values(), strict=True)
+    assert any(not np.array_equal(a, b) for a, b in both)
+
+
+def killed(run, corpus, moment):
+    """A run like `finished`, killed as soon as the file or folder `moment` of it exists."""
+    process = start("--out", run, "--corpus", corpus, *TINY, *STEPS, *SEED)
+    deadline = time.monotonic() + 60
+    while not (run / moment).exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert (run / moment).exists()
+
+
+def test_killed_and_resumed_a_run_ends_bit_identical(tmp_path, corpus, finished):
+    run = tmp_path / "run"
+    killed(run, corpus, "checkpoints/step-00000004")
+    cli_here("train", "--resume", run)
+    assert_same_run(finished, run)
 
 
 @pytest.mark.slow
@@ -82,14 +113,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(tmp_path, c
 )
 def test_killed_at_any_moment_and_resumed_a_run_ends_bit_identical(tmp_path, corpus, finished, moment):
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "minielectra", "train", "--out", str(run), "--corpus", str(corpus), *TINY, *STEPS]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
-    deadline = time.monotonic() + 60
-    while not (run / moment).exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.001)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert (run / moment).exists()
+    killed(run, corpus, moment)
     cli("train", "--resume", run)
     assert_same_run(finished, run)
     assert sorted(path.name for path in run.iterdir()) == sorted(path.name for path in finished.iterdir())
@@ -97,9 +121,8 @@ def test_killed_at_any_moment_and_resumed_a_run_ends_bit_identical(tmp_path, cor
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, corpus):
     run = tmp_path / "run"
-    arguments = ["--steps", "100000", "--eval-every", "50000", "--checkpoint-every", "50000"]
-    command = [sys.executable, "-m", "minielectra", "train", "--out", str(run), "--corpus", str(corpus), *TINY, *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
+    long = ["--steps", "100000", "--eval-every", "50000", "--checkpoint-every", "50000"]
+    process = start("--out", run, "--corpus", corpus, *TINY, *long)
     deadline = time.monotonic() + 60
     while not (run / "metrics.jsonl").exists() or not (run / "metrics.jsonl").read_text():
         assert time.monotonic() < deadline
@@ -114,7 +137,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, corpus):
 
 def test_a_finished_run_can_be_resumed_without_harm(finished):
     before = final_arrays(finished)
-    cli("train", "--resume", finished, "--seed", "3")
+    cli_here("train", "--resume", finished, *SEED)
     after = final_arrays(finished)
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
@@ -129,13 +152,13 @@ def test_a_damaged_index_stops_a_run_in_one_line_and_is_made_again(finished, tmp
     message = cli("train", "--resume", run, check=2).stderr.splitlines()[-1]
     assert message.startswith("minielectra: ") and f"{index}: damaged; remove it" in message
     index.unlink()
-    cli("train", "--resume", run)
+    cli_here("train", "--resume", run)
     assert_same_run(finished, run)
 
 
 def test_mlm_objective_trains_without_a_discriminator(tmp_path, corpus):
     run = tmp_path / "run"
-    train(run, corpus, "--steps", "4", "--objective", "mlm")
+    train_here(run, corpus, "--steps", "4", "--objective", "mlm")
     assert "disc_auc" not in json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     assert cli("detect", run, "a cat", check=2).stderr.count("\n") == 1
 
@@ -143,10 +166,9 @@ def test_mlm_objective_trains_without_a_discriminator(tmp_path, corpus):
 @pytest.mark.slow
 def test_it_learns(tmp_path, corpus):
     run = tmp_path / "run"
-    wider = [
-        f"--set={field}" for field in ("hidden_size=64", "embedding_size=64", "num_attention_heads=4", "intermediate_size=128")
-    ]
-    train(run, corpus, "--steps", "600", "--eval-every", "300", "--batch-size", "16", *wider)
+    sizes = ("hidden_size=64", "embedding_size=64", "num_attention_heads=4", "intermediate_size=128")
+    wider = [f"--set={size}" for size in sizes]
+    train_here(run, corpus, "--steps", "600", "--eval-every", "300", "--batch-size", "16", *wider)
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["gen_loss"] < last["unigram_entropy"] - 1.5  # the grammar tells the part of speech, chance the word
     assert last["disc_auc"] > 0.6
@@ -181,8 +203,8 @@ def test_plot_export_and_tokenize(finished, tmp_path):
 
 
 def test_prepared_corpora_train_alike(tmp_path, corpus, finished):
-    cli("prepare", "--corpus", corpus, "--out", tmp_path / "prepared", "--vocab-size", "150", "--seed", "3")
-    train(tmp_path / "run", tmp_path / "prepared", *STEPS)
+    cli("prepare", "--corpus", corpus, "--out", tmp_path / "prepared", "--vocab-size", "150", *SEED)
+    train_here(tmp_path / "run", tmp_path / "prepared", *STEPS, *SEED)
     left, right = final_arrays(finished), final_arrays(tmp_path / "run")
     assert all(np.array_equal(left[name], right[name]) for name in left)
 

@@ -1,4 +1,4 @@
-"""The tokenizer against the `tokenizers` library, character by character and on real text, and its trainer."""
+"""The tokenizer agrees with the `tokenizers` library, on every character and on real text."""
 
 import json
 import os
@@ -11,20 +11,21 @@ import numpy as np
 import pytest
 from properties import given, settings, st
 
-from minielectra.data.text.corpus import read_lines
+from minielectra.data.text.corpus import corpus_lines
 from minielectra.data.wordpiece.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
 from minielectra.data.wordpiece.vocabulary_training import train_vocabulary
 from minielectra.errors import InputError
 
 DATA = Path(os.environ.get("MINIELECTRA_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
-TOY = [*SPECIAL_TOKENS, "un", "##aff", "##able", "cafe", "don", "'", "t", "!", ".", "中", "a", "##b", "#", "b", "[", "]", "mask"]
+TOY = [*SPECIAL_TOKENS, "un", "##aff", "##able", "cafe", "don", "'", "t", "!", ".", "中", "a", "##b"]
+TOY += ["#", "b", "[", "]", "mask"]
 
 
 @pytest.fixture(scope="module")
 def corpus():
     if not (DATA / "corpora").is_dir():
         pytest.skip(f"no corpora in {DATA}; set MINIELECTRA_DATA")
-    return [line for line in read_lines(DATA / "corpora") if line]
+    return [line for line in corpus_lines(DATA / "corpora") if line]
 
 
 def pair(lowercase=True):
@@ -33,7 +34,8 @@ def pair(lowercase=True):
     path = DATA / "bert-vocab" / "vocab.txt"
     if not path.is_file():
         pytest.skip(f"no vocabulary at {path}; set MINIELECTRA_DATA")
-    return WordPieceTokenizer.from_file(path, lowercase), tokenizers.BertWordPieceTokenizer(str(path), lowercase=lowercase)
+    reference = tokenizers.BertWordPieceTokenizer(str(path), lowercase=lowercase)
+    return WordPieceTokenizer.from_file(path, lowercase), reference
 
 
 # Agreement with the reference.
@@ -51,9 +53,10 @@ def test_every_file_of_the_corpora_agrees(corpus):
 
 @pytest.mark.parametrize("lowercase", [True, False])
 def test_every_character_agrees(lowercase):
-    """All of Unicode, but for characters this Python does not know: their lower case is the reference's secret."""
+    """All of Unicode, except for characters that this Python is too old to know."""
     ours, reference = pair(lowercase)
-    known = [chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) not in ("Cn", "Cs", "Co")]
+    every = map(chr, range(0x110000))
+    known = [char for char in every if unicodedata.category(char) not in ("Cn", "Cs", "Co")]
     texts = [f"a{char}b {char}" for char in known]
     for text, expected in zip(texts, reference.encode_batch(texts, add_special_tokens=False), strict=True):
         assert ours._encode_uncached(text) == expected.ids, ascii(text)
@@ -73,9 +76,10 @@ def test_random_texts_agree(lowercase):
     ]
     for _ in range(10_000):
         text = "".join(rng.choice(rng.choice(pools)) for _ in range(rng.randrange(16)))
-        expected = reference.encode(text, add_special_tokens=False)
-        assert ours.encode(text) == expected.ids, ascii(text)
-        assert ours.encode_with_offsets(text) == (expected.ids, expected.tokens, expected.offsets), ascii(text)
+        encoding = reference.encode(text, add_special_tokens=False)
+        expected = encoding.ids, encoding.tokens, encoding.offsets
+        assert ours.encode(text) == encoding.ids, ascii(text)
+        assert ours.encode_with_offsets(text) == expected, ascii(text)
 
 
 def test_training_is_as_good_as_the_reference(corpus):
@@ -112,16 +116,15 @@ def test_special_tokens_in_text():
 @given(st.text(max_size=40))
 @settings(max_examples=300, deadline=None)
 def test_offsets_lead_back_to_the_text(text):
-    toy = WordPieceTokenizer(
-        [*TOY, *"cdefghijklmnopqrsuvwxyz0123456789", *("##" + c for c in "acdefghijklmnopqrstuvwxyz0123456789")]
-    )
+    first, following = "cdefghijklmnopqrsuvwxyz0123456789", "acdefghijklmnopqrstuvwxyz0123456789"
+    toy = WordPieceTokenizer([*TOY, *first, *("##" + char for char in following)])
     ids, pieces, offsets = toy.encode_with_offsets(text)
     assert ids == toy.encode(text) and len(pieces) == len(offsets)
     assert offsets == sorted(offsets)
     for piece, (start, end) in zip(pieces, offsets, strict=True):
         assert 0 <= start < end <= len(text)
         if piece not in SPECIAL_TOKENS:
-            again = "".join(toy._normaliser.words(text[start:end]))
+            again = "".join(toy._normalizer.words(text[start:end]))
             assert piece.removeprefix("##") in again or piece == "##"
 
 
@@ -132,12 +135,13 @@ def test_batches_and_the_full_cache(monkeypatch):
     monkeypatch.setattr("minielectra.data.wordpiece.tokenizer._CACHE_LIMIT", 2)
     ids, lengths = WordPieceTokenizer(TOY).encode_lines(lines)
     assert ids.dtype == np.int32 and lengths.dtype == np.int64
-    assert ids.tolist() == [i for line in expected for i in line] and lengths.tolist() == list(map(len, expected))
+    assert ids.tolist() == [i for line in expected for i in line]
+    assert lengths.tolist() == list(map(len, expected))
 
 
 def test_decode():
     toy = WordPieceTokenizer(TOY)
-    assert toy.decode(toy.encode("Don't. (unaffable!)".replace("(", "").replace(")", ""))) == "don't. unaffable!"
+    assert toy.decode(toy.encode("Don't. unaffable!")) == "don't. unaffable!"
     assert toy.decode([2, 5, 6, 3], skip_special=True) == "unaff"
     with pytest.raises(InputError, match="id 99"):
         toy.decode([99])
@@ -157,7 +161,8 @@ def test_save_and_read_again(tmp_path):
 def test_tokenizer_json_in_place_of_vocab_txt(tmp_path, lowercase):
     """What transformers 5 saves; the pieces stand in any order."""
     vocab = {piece: i for i, piece in reversed(list(enumerate(TOY)))}
-    normalizer = {"type": "BertNormalizer", "lowercase": lowercase, "strip_accents": None, "handle_chinese_chars": True}
+    normalizer = {"type": "BertNormalizer", "lowercase": lowercase}
+    normalizer |= {"strip_accents": None, "handle_chinese_chars": True}
     model = {"type": "WordPiece", "continuing_subword_prefix": "##", "vocab": vocab}
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model, "normalizer": normalizer}))
     tokenizer = WordPieceTokenizer.from_pretrained(tmp_path)

@@ -30,9 +30,9 @@ class RandomStream:
     """
 
     def __init__(self, key, xp=np):
-        """key:
+        """key: a tuple of non-negative integers, (seed, Purpose, …).
 
-        a tuple of non-negative integers, (seed, Purpose, …); xp: the array module that wants the numbers.
+        xp: the array module that wants the numbers.
         """
         self.xp = xp
         seed = np.random.SeedSequence(key)

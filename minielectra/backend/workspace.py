@@ -70,9 +70,9 @@ class Workspace:
 
 @contextmanager
 def scratch(workspace):
-    """Within it, arrays taken from the workspace are temporary:
+    """Within it, arrays taken from the workspace are temporary.
 
-    their memory is free again at the end. None is allowed.
+    Their memory is free again at the end. Without a workspace (None), nothing happens.
     """
     mark = workspace.mark() if workspace is not None else None
     yield
@@ -81,8 +81,8 @@ def scratch(workspace):
 
 
 def allocator(workspace, like):
-    """Where an operation gets memory:
+    """Where an operation gets memory.
 
-    the workspace if there is one, else the array module of `like`. Both have `empty`.
+    That is the workspace if there is one, else the array module of `like`. Both have `empty`.
     """
     return workspace if workspace is not None else array_module(like)

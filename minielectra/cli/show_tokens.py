@@ -1,8 +1,11 @@
-"""The tokens of `detect`, for people."""
+"""How `detect` shows tokens to people: in color, or in plain lines."""
 
 
 def colored(result):
-    """The tokens of `detect` for a terminal: the likelier replaced, the redder, with the probability in per cent from 10 % up."""
+    """A result of `detect` for a terminal: the redder a token, the more likely it was replaced.
+
+    From 10 % up, the probability stands beside the token.
+    """
     pieces = []
     for token, p in zip(result["tokens"], result["replaced"], strict=True):
         shade = 255 - int(200 * min(1.0, p))
@@ -13,6 +16,6 @@ def colored(result):
 
 
 def plain(result):
-    """The tokens of `detect` one a line, probability first."""
+    """A result of `detect` in lines: the probability, then the token. A blank line ends the text."""
     lines = [f"{p:7.3f}  {token}" for token, p in zip(result["tokens"], result["replaced"], strict=True)]
     return "\n".join([*lines, ""])

@@ -1,8 +1,14 @@
-"""Windows over a text that is longer than the model."""
+"""Overlapping windows over a text that is longer than the model."""
+
+from collections.abc import Iterator
 
 
-def windows(count, room):
-    """(start, stop, keep_from, keep_to) of windows of at most `room` over `count` tokens; the kept parts cover each token once."""
+def windows(count: int, room: int) -> Iterator[tuple[int, int, int, int]]:
+    """Windows of at most `room` tokens over a text of `count` tokens, each (start, stop, keep_from, keep_to).
+
+    A model reads tokens[start:stop], and its results for tokens[keep_from:keep_to] are kept. Neighboring
+    windows overlap by half. Every token is kept once, in the window that shows the most context around it.
+    """
     if count <= room:
         if count:
             yield 0, count, 0, count
@@ -12,6 +18,6 @@ def windows(count, room):
     kept = 0
     for i, start in enumerate(starts):
         stop = start + room
-        end = count if i == len(starts) - 1 else (starts[i + 1] + stop + 1) // 2
+        end = count if i == len(starts) - 1 else (starts[i + 1] + stop + 1) // 2  # the middle of the overlap
         yield start, stop, kept, end
         kept = end

@@ -1,4 +1,1 @@
-"""ELECTRA itself:
-
-a tower's configuration, the two towers, corruption of a batch, and where training starts.
-"""
+"""ELECTRA itself: a tower's configuration, the two towers, corruption, and where training starts."""

@@ -135,9 +135,9 @@ def sample_categorical(p, u, temperature=1.0):
 
 
 def _inside(target, cumulative):
-    """target [M] moved back into [0, last of cumulative [M, …]) if rounding took it out:
+    """target [M], moved back into [0, last of cumulative [M, …]) if rounding took it out.
 
-    no word of probability 0 is drawn.
+    So no word of probability 0 is drawn.
     """
     xp = array_module(target)
     return xp.minimum(xp.maximum(target, 0.0), xp.nextafter(cumulative[:, -1], xp.zeros_like(target)))

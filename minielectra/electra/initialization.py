@@ -59,9 +59,9 @@ def initialize(objective, seed):
 
 
 def truncated_normal(random, shape):
-    """Standard normal numbers [*shape];
+    """Standard normal numbers [*shape], none beyond two deviations.
 
-    those beyond two deviations are drawn again, as by TensorFlow's truncated_normal.
+    Those are drawn again, as by TensorFlow's truncated_normal.
     """
     x = random.standard_normal(shape)
     while (far := np.abs(x) > 2.0).any():
@@ -70,17 +70,17 @@ def truncated_normal(random, shape):
 
 
 def frequencies(count, seq_length):
-    """`count` angular frequencies [count], in radians per position:
+    """`count` angular frequencies [count], in radians per position.
 
-    from FASTEST down to half a period per sequence.
+    They fall from FASTEST down to half a period per sequence.
     """
     return np.geomspace(FASTEST, np.pi / seq_length, count)
 
 
 def _position_width(config, towers):
-    """How many features carry the position:
+    """How many features carry the position: two per frequency.
 
-    two per frequency, at most a head's width and half of every other width.
+    At most a head's width, and half of every other width.
     """
     widths = [config.embedding_size // 2]
     for tower in towers:

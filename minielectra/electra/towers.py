@@ -56,9 +56,9 @@ class Electra:
         huggingface.save_pretrained(self, directory, tokenizer)
 
     def standalone_state(self):
-        """{Hugging Face's name:
+        """The weights of this tower alone -> {Hugging Face's name: array, copied}.
 
-        array, copied} of this tower alone: the shared tables and its own, without the prefix.
+        That is the shared tables and its own parameters, without the prefix.
         """
         state = self.parameters.state()
         alone = type(self)(
@@ -71,9 +71,9 @@ class Electra:
         return {name: state[joint_name(name)].copy() for name in alone}
 
     def encode(self, input_ids, valid, segments, context):
-        """input_ids, segments [B, T];
+        """input_ids, segments [B, T] -> hidden [B·T, H], cache.
 
-        valid [B, T] bool, or None if nothing is padding -> hidden [B·T, H], cache
+        valid: [B, T] bool, or None if nothing is padding.
         """
         x, embedded = self.embeddings.forward(input_ids, segments, context)
         hidden, encoded = self.encoder.forward(x, valid, input_ids.shape, context)
@@ -102,9 +102,9 @@ class Electra:
         return results
 
     def _checked(self, input_ids, attention_mask, token_type_ids):
-        """The arguments of `__call__` as arrays of the model's module:
+        """The arguments of `__call__` as arrays of the model's module.
 
-        ids, valid (None: no padding), segments.
+        -> ids, valid (None if nothing is padding), segments. Raises ValueError if they cannot be used.
         """
         xp = self.parameters.xp
         ids = xp.asarray(input_ids)
@@ -151,9 +151,9 @@ class ElectraForMaskedLM(Electra):
         self.output = TiedLinear(self.parameters, f"{prefix}generator_lm_head", self.embeddings.word)
 
     def forward(self, input_ids, valid, segments, rows, context):
-        """rows [M]:
+        """-> logits [M, V], cache.
 
-        flat indices b·T + t of the positions to predict, or None for all -> logits [M, V], cache
+        rows [M]: flat indices b·T + t of the positions to predict; None: all.
         """
         hidden, encoded = self.encode(input_ids, valid, segments, context)
         chosen = hidden if rows is None else hidden[rows]

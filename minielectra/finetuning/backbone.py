@@ -1,91 +1,102 @@
-"""Where fine-tuning begins: the encoder of a pre-trained model under a new head, or, as the control, no pre-training at all."""
+"""Where fine-tuning starts: an encoder, pre-trained or, as a control, from scratch, under a new head."""
 
 import dataclasses
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from minielectra import objectives
+from minielectra.backend import Purpose
 from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
 from minielectra.electra.electra_config import ElectraConfig
 from minielectra.electra.initialization import initialize, truncated_normal
 from minielectra.electra.towers import Electra
 from minielectra.errors import InputError
 from minielectra.finetuning.heads import HeadConfig
-from minielectra.finetuning.objective import Finetuning
+from minielectra.finetuning.objective import FinetuningObjective
 from minielectra.formats import huggingface
 from minielectra.formats.weights import find_arrays
 from minielectra.nn.parameters import misfits
-from minielectra.objectives.electra import ElectraPretraining
-from minielectra.pretraining.load import load_pretraining
+from minielectra.pretraining.load import is_run, load_pretraining, load_tokenizer, model_directory
 from minielectra.pretraining.pretraining_config import PretrainingConfig
 
-STREAM_HEAD = 6  # purpose of a random stream: every key is (seed, purpose, …)
 
-
-@dataclasses.dataclass(frozen=True)
-class Backbone:
+class Backbone(NamedTuple):
     """A pre-trained encoder."""
 
     config: ElectraConfig
-    state: dict  # {name: array} of the encoder, the embeddings included, without a tower's prefix
+    state: dict  # {name: array} of the encoder with its embeddings, without a tower's prefix
     tokenizer: WordPieceTokenizer
-    pretraining: PretrainingConfig  # how it was made, as far as is known: a control starts where it had started
+    pretraining: PretrainingConfig  # as far as known; a control starts from the weights that it started from
 
 
 def read_backbone(source):
-    """The Backbone in a run, in a directory of Hugging Face's layout, or in a folder that `export` wrote (its discriminator).
+    """The Backbone in a run, a directory of Hugging Face's layout, or a folder that `export` wrote.
 
-    Raises InputError where there is none, where its weights do not fit, or where there is no vocabulary.
+    Of such a folder it is the discriminator. Raises InputError if there is no encoder, if its weights do not
+    fit its configuration, or if there is no vocabulary.
     """
-    source = Path(source)
-    if (source / "run.json").exists():
-        model, tokenizer = load_pretraining(source)
-        tower = model.discriminator or model.generator  # under the mlm objective the generator is the encoder
-        return Backbone(tower.config, _encoder(huggingface.standalone_state(tower)), tokenizer, model.pretraining)
-    if (source / "discriminator" / "config.json").exists():
-        source = source / "discriminator"
-    config = huggingface.load_config(source)
-    arrays = _encoder(find_arrays(source))
-    if problems := misfits(Electra.shapes(config), {name: array.shape for name, array in arrays.items()}):
-        raise InputError(f"{source}: does not hold an ELECTRA encoder of config.json's sizes ({problems})")
-    tokenizer = WordPieceTokenizer.from_pretrained(source)
-    if len(tokenizer) > config.vocab_size:
-        raise InputError(f"{source}: the vocabulary has {len(tokenizer)} pieces, the model only {config.vocab_size}")
-    return Backbone(config, {name: array.read() for name, array in arrays.items()}, tokenizer, PretrainingConfig())
+    if is_run(source):
+        objective, tokenizer = load_pretraining(source)
+        tower = objective.encoder_tower
+        return Backbone(tower.config, _encoder(tower.standalone_state()), tokenizer, objective.config)
+    directory = model_directory(source)
+    config = huggingface.load_config(directory, ElectraConfig)
+    arrays = _encoder(find_arrays(directory))
+    where = f"{directory}: does not hold an encoder of the sizes in config.json"
+    if config.num_hidden_layers > len(arrays):  # before a million layers are made
+        raise InputError(f"{where} ({config.num_hidden_layers} layers, but only {len(arrays)} arrays)")
+    expected = Electra(config).parameters.shapes  # takes no memory
+    if problems := misfits(expected, {name: array.shape for name, array in arrays.items()}):
+        raise InputError(f"{where} ({problems})")
+    tokenizer = load_tokenizer(directory, config)
+    state = {name: array.read() for name, array in arrays.items()}
+    return Backbone(config, state, tokenizer, PretrainingConfig())
+
+
+def make_objective(backbone, task, config, seed, from_scratch=False, xp=np):
+    """A FinetuningObjective for `task`: the encoder of the backbone, and a new head.
+
+    The head's weights are drawn from a truncated normal distribution of standard deviation
+    `initializer_range`; its biases are 0. The top `reinitialized_layers` of the encoder start from fresh
+    weights too, since they learnt most about pre-training's own task (Zhang et al. 2021, "Revisiting
+    few-sample BERT fine-tuning", section 5). from_scratch: all of the encoder does.
+    """
+    fields = {field.name: getattr(backbone.config, field.name) for field in dataclasses.fields(ElectraConfig)}
+    fields |= {"hidden_dropout_prob": config.dropout, "attention_probs_dropout_prob": config.dropout}
+    model_config = HeadConfig(**fields, labels=tuple(task.labels))
+    objective = FinetuningObjective(model_config, config, task.model_class, task.loss, xp=xp)
+    state = _encoder_state(backbone, config.reinitialized_layers, seed, from_scratch)
+    random = np.random.default_rng([seed, Purpose.HEAD])
+    for name, shape in objective.parameters.shapes.items():
+        if name in state:
+            continue
+        if name.endswith(".bias"):
+            state[name] = np.zeros(shape)
+        else:
+            state[name] = model_config.initializer_range * truncated_normal(random, shape)
+    objective.parameters.load_state(state)
+    return objective
+
+
+def _encoder_state(backbone, reinitialized_layers, seed, from_scratch):
+    """{name: array} of the encoder that fine-tuning starts from."""
+    if not (from_scratch or reinitialized_layers):
+        return dict(backbone.state)
+    untrained = objectives.make(backbone.config, dataclasses.replace(backbone.pretraining, objective="mlm"))
+    initialize(untrained, seed)
+    fresh = _encoder(untrained.encoder_tower.standalone_state())
+    if from_scratch:
+        return fresh
+    layers = range(backbone.config.num_hidden_layers)[-reinitialized_layers:]
+    top = tuple(f"electra.encoder.layer.{i}." for i in layers)
+    return backbone.state | {name: x for name, x in fresh.items() if name.startswith(top)}
 
 
 def _encoder(state):
-    return {name: x for name, x in state.items() if name.startswith("electra.") and not name.endswith(huggingface.CONSTANT)}
-
-
-def make_model(backbone, labels, finetuning, seed, from_scratch=False, xp=np):
-    """A `Finetuning` model: the encoder of the backbone, or one that starts as the backbone did before its pre-training, and a new
-    head (weights truncated normal of deviation `initializer_range`, biases 0).
-
-    Of a pre-trained encoder the top `reinitialized_layers` start afresh too (Zhang et al. 2021, "Revisiting few-sample BERT
-    fine-tuning", section 5): what they have learned is pre-training's own task.
-    """
-    drop = finetuning.dropout
-    fields = {field.name: getattr(backbone.config, field.name) for field in dataclasses.fields(ElectraConfig)}
-    fields |= {"hidden_dropout_prob": drop, "attention_probs_dropout_prob": drop}
-    config = HeadConfig(**fields, labels=tuple(labels))
-    encoder, afresh = backbone.state, finetuning.reinitialized_layers
-    if from_scratch or afresh:
-        fresh = ElectraPretraining(backbone.config, dataclasses.replace(backbone.pretraining, objective="mlm"))  # one full tower
-        initialize(fresh, seed)
-        start = _encoder(huggingface.standalone_state(fresh.generator))
-        kept = config.num_hidden_layers - afresh
-        top = tuple(f"electra.encoder.layer.{i}." for i in range(kept, config.num_hidden_layers))
-        encoder = start if from_scratch else {name: (start if name.startswith(top) else encoder)[name] for name in encoder}
-    random = np.random.default_rng([seed, STREAM_HEAD])
-    model = Finetuning(config, finetuning, xp=xp)
-    state = {}
-    for name, shape in model.parameters.shapes.items():
-        if name in encoder:
-            state[name] = encoder[name]
-        elif name.endswith(".bias"):
-            state[name] = np.zeros(shape)
-        else:
-            state[name] = config.initializer_range * truncated_normal(random, shape)
-    model.parameters.load_state(state)
-    return model
+    """The arrays of the encoder and its embeddings, of any {name: array}."""
+    return {
+        name: x
+        for name, x in state.items()
+        if name.startswith("electra.") and not name.endswith(huggingface.CONSTANT)
+    }

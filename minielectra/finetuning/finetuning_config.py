@@ -1,42 +1,88 @@
-"""How a model is fine-tuned."""
+"""How a model is fine-tuned: settings of the training, and defaults that suit the model and the task."""
 
+import dataclasses
 from dataclasses import dataclass
 
 from minielectra.errors import InputError
+from minielectra.settings import setting
+from minielectra.training.training_config import TrainingConfig
+
+# The options of `finetune`, in the order of its help. The other fields can be set from Python only.
+OPTIONS = (
+    "epochs",
+    "learning_rate",
+    "layer_decay",
+    "batch_size",
+    "max_length",
+    "reinitialized_layers",
+    "dropout",
+    "warmup_fraction",
+)
+# Hidden size at least -> learning rate, layer decay. From the paper (tables 6 and 7), except the last row,
+# which was measured with models of few layers (docs/LOG.md).
+RATES = ((1024, 5e-5, 0.9), (768, 1e-4, 0.8), (256, 3e-4, 0.8), (0, 1e-3, 0.9))
+
+
+def _changed(name, default, **about):
+    """The setting `name` of TrainingConfig with another default; about: what else differs (see `setting`)."""
+    field = TrainingConfig.__dataclass_fields__[name]
+    return dataclasses.field(default=default, metadata={**field.metadata, **about})
 
 
 @dataclass(frozen=True)
-class FinetuningConfig:
-    """How a model is fine-tuned. Defaults are the paper's for small models (table 7); batches are by number of sequences."""
+class FinetuningConfig(TrainingConfig):
+    """How a model is fine-tuned. Defaults are the paper's for small models (table 7)."""
 
-    head: str = "classification"  # a key of HEADS
-    learning_rate: float = 3e-4  # of the head, at its peak
-    layer_decay: float = 0.8  # the rate's factor for each layer further from the head
-    reinitialized_layers: int = 0  # of the pre-trained encoder's, from the top: they start afresh
-    epochs: float = 3.0
-    warmup_fraction: float = 0.1
-    batch_size: int = 32
-    max_length: int = 128  # tokens of a sequence, [CLS] and [SEP] included
-    dropout: float = 0.1
-    weight_decay: float = 0.0
-    clip_norm: float = 1.0
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.999
-    adam_epsilon: float = 1e-6
-    bias_correction: bool = True  # the released code has none: in short runs first steps are then far too long (docs/LOG.md)
-    shards: int = 2  # as in PretrainingConfig
+    batch_size: int = _changed("batch_size", 32)
+    learning_rate: float = _changed(
+        "learning_rate",
+        3e-4,
+        help="learning rate of the head, at its peak",
+        shown_default="5e-5 to 1e-3, by the model's size",
+    )
+    warmup_fraction: float = _changed("warmup_fraction", 0.1)
+    # The released code has no bias correction, which makes the first steps of a short training far too long
+    # (docs/LOG.md).
+    bias_correction: bool = _changed("bias_correction", True)
+    weight_decay: float = _changed("weight_decay", 0.0)
 
-    def __post_init__(self):
-        for name in ("learning_rate", "epochs", "layer_decay"):
-            if not 0.0 < getattr(self, name) < float("inf"):
-                raise InputError(f"{name} must be greater than 0, got {getattr(self, name)}")
-        for name in ("batch_size", "shards"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.reinitialized_layers < 0:
-            raise InputError(f"reinitialized_layers must be at least 0, got {self.reinitialized_layers}")
-        if self.max_length < 8:
-            raise InputError(f"max_length must be at least 8, got {self.max_length}")
-        for name in ("warmup_fraction", "dropout", "weight_decay"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise InputError(f"{name} must be at least 0 and less than 1, got {getattr(self, name)}")
+    layer_decay: float = setting(
+        0.8,
+        "factor on the learning rate for each layer further from the head",
+        above=0,
+        shown_default="0.8 or 0.9, by the model's size",
+    )
+    reinitialized_layers: int = setting(
+        0, "number of top pre-trained layers that start from fresh weights", at_least=0
+    )
+    epochs: float = setting(3.0, "passes over the training data", above=0)
+    max_length: int = setting(
+        128,
+        "longest sequence in tokens, [CLS] and [SEP] included",
+        at_least=8,
+        shown_default="128, or 384 for squad; less if the model reads less",
+    )
+    dropout: float = setting(0.1, "probability of dropout, in all layers", at_least=0, below=1, metavar="P")
+
+    @classmethod
+    def suited_to(cls, model_config, max_length, options):
+        """The configuration for a model and a task: the options given; for the others, what suits the model.
+
+        model_config: ElectraConfig of the pre-trained encoder; max_length: the task's default;
+        options: {field: value}. Raises InputError for an option that the model cannot satisfy.
+        """
+        longest, layers = model_config.max_position_embeddings, model_config.num_hidden_layers
+        rate, decay = next(others for size, *others in RATES if model_config.hidden_size >= size)
+        suited = {"learning_rate": rate, "layer_decay": decay, "max_length": min(longest, max_length)}
+        config = cls(**suited | options)
+        if config.max_length > longest:
+            raise InputError(
+                f"--max-length {config.max_length}: the model reads at most {longest} tokens "
+                "(max_position_embeddings); choose a smaller number"
+            )
+        if config.reinitialized_layers > layers:
+            raise InputError(
+                f"--reinitialized-layers {config.reinitialized_layers}: the model has {layers}; "
+                "choose a smaller number"
+            )
+        return config

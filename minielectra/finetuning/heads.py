@@ -175,9 +175,9 @@ class ElectraForTokenClassification(_ElectraForTokens):
 
 
 class ElectraForQuestionAnswering(_ElectraForTokens):
-    """How well an answer starts and ends at each token:
+    """How well an answer starts and ends at each token: Linear(H→2), no dropout.
 
-    Linear(H→2), no dropout. Logits [..., 0] start, [..., 1] end.
+    Logits [..., 0] are for the start, [..., 1] for the end.
     """
 
     def __init__(self, config, parameters=None, prefix="", xp=np, dtype=np.float32):

@@ -1,82 +1,127 @@
-"""The fine-tuning loop: one seed from a fresh head to the parameters that did best on the development set."""
+"""The fine-tuning loop: one seed, from a new head to the parameters with the best development score."""
 
 from contextlib import closing
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from minielectra.backend import to_host
+from minielectra.backend import Purpose, to_host
 from minielectra.errors import InputError
-from minielectra.finetuning.sequences import epoch_batches, make_batch
+from minielectra.finetuning.sequences import epoch_batches, pad_batch
 from minielectra.nn.inference import logits_of
 from minielectra.optim.schedule import learning_rate
-from minielectra.training.step import Trainee
+from minielectra.training.engine import make_engine
 
-STREAM_ORDER = 7  # purpose of a random stream: every key is (seed, purpose, …)
-EVALUATIONS = 10  # in a run at least, so that there is a curve to see
+EVALUATIONS = 10  # per training, at least: enough for a learning curve
+
+
+class LabelledSet(NamedTuple):
+    """Examples with the sequences they were encoded to."""
+
+    examples: list
+    encoded: list  # of Encoded, at least one per example
 
 
 @dataclass
-class Outcome:
-    """What one seed came to."""
+class SeedResult:
+    """What training with one seed led to."""
 
     seed: int
-    history: list  # of {"epoch", "step", "loss", and the scores on the development set}, one an evaluation
+    history: list  # of {"epoch", "step", "loss", scores on the development set …}, one entry per evaluation
     best: dict  # the entry of `history` with the best main score
-    state: object  # [P] the parameters at that point, on the host
-    settings: dict  # the task's settings at that point (a tuned threshold)
+    flat: np.ndarray  # [P] the parameters at that evaluation, on the host
+    task_settings: dict  # `task.settings` at that evaluation, with what was tuned
 
 
-def finetune(model, task, train, dev, tokenizer, seed, threads=None, progress=True, label=""):
-    """Train a `Finetuning` model -> Outcome. train: list of Encoded; dev: (examples, list of Encoded).
+class Plan(NamedTuple):
+    """How long to train, and when to evaluate. Steps count from 0."""
 
-    Evaluated at the end of every epoch, and oftener in short runs; a NaN in a score counts as the worst.
+    steps_per_epoch: int
+    steps: int
+    warmup: int  # steps
+    evaluate_every: int  # steps, within an epoch
+
+    def evaluates_after(self, step):
+        """Whether an evaluation follows: regularly, at the end of an epoch, and at the end."""
+        done = step % self.steps_per_epoch + 1
+        left = self.steps_per_epoch - done
+        soon = left + 1 <= self.evaluate_every // 2  # the evaluation at the end of the epoch is near
+        regular = done % self.evaluate_every == 0 and not soon
+        return regular or left == 0 or step + 1 == self.steps
+
+
+def make_plan(config, n_train, n_dev):
+    """The Plan for `n_train` sequences to train on and `n_dev` to evaluate on."""
+    steps_per_epoch = -(-n_train // config.batch_size)
+    steps = max(1, round(config.epochs * steps_per_epoch))
+    evaluations = -(-EVALUATIONS // max(1, round(config.epochs)))  # per epoch
+    every = steps_per_epoch // max(1, evaluations)
+    every = max(every, n_dev // config.batch_size, 1)  # so that evaluating takes less than half of the time
+    return Plan(steps_per_epoch, steps, round(config.warmup_fraction * steps), min(steps_per_epoch, every))
+
+
+def finetune(objective, task, train, dev, tokenizer, seed, threads=None, progress=True, label=""):
+    """Train a FinetuningObjective -> SeedResult.
+
+    train: list of Encoded; dev: LabelledSet, which chooses the best evaluation (a NaN counts as the worst
+    score); label: what the progress bar says. Raises InputError if the loss stops being a finite number.
     """
-    finetuning = model.settings[1]
-    per_epoch = -(-len(train) // finetuning.batch_size)
-    steps = max(1, round(finetuning.epochs * per_epoch))
-    warmup = round(finetuning.warmup_fraction * steps)
-    every = per_epoch // max(1, -(-EVALUATIONS // max(1, round(finetuning.epochs))))
-    every = min(per_epoch, max(every, len(dev[1]) // finetuning.batch_size, 1))  # evaluating takes less than half of the time
+    config = objective.config
+    plan, main_metric = make_plan(config, len(train), len(dev.encoded)), task.metrics[0]
     lengths = [len(sequence.ids) for sequence in train]
-    history, best, losses = [], None, []
-    with closing(Trainee(model, threads)) as trainee, tqdm(total=steps, desc=label, unit="step", disable=not progress) as bar:
-        batches = []
-        for step in range(steps):
-            epoch, place = divmod(step, per_epoch)
+    history, losses, best = [], [], None
+    with (
+        closing(make_engine(objective, threads)) as engine,
+        tqdm(total=plan.steps, desc=label, unit="step", disable=not progress) as bar,
+    ):
+        for step in range(plan.steps):
+            epoch, place = divmod(step, plan.steps_per_epoch)
             if place == 0:
-                batches = epoch_batches(lengths, finetuning.batch_size, np.random.default_rng([seed, STREAM_ORDER, epoch]))
-            rate = learning_rate(step, steps, finetuning.learning_rate, warmup)
-            batch = make_batch([train[i] for i in batches[place]], tokenizer.pad_id)
-            result = trainee.step(batch, rate, seed, step)
+                order = np.random.default_rng([seed, Purpose.EPOCH_ORDER, epoch])
+                batches = epoch_batches(lengths, config.batch_size, order)
+            batch = pad_batch([train[i] for i in batches[place]], tokenizer.pad_id)
+            rate = learning_rate(step, plan.steps, config.learning_rate, plan.warmup)
+            result = engine.step(batch, rate, seed, step)
             if not result.finite:
                 raise InputError(
-                    f"the loss is not finite at step {step + 1} of seed {seed}; lower --learning-rate (now {finetuning.learning_rate})"
+                    f"the loss is not finite at step {step + 1} of seed {seed}; "
+                    f"lower --learning-rate (now {config.learning_rate})"
                 )
             losses.append(result.losses[0])
             bar.update()
-            if ((place + 1) % every == 0 and per_epoch - place > every // 2) or place + 1 == per_epoch or step + 1 == steps:
-                scores, settings = evaluate(trainee.model.model, task, *dev, tokenizer, tune=True)
-                entry = {"epoch": (step + 1) / per_epoch, "step": step + 1, "loss": float(np.mean(losses)), **scores}
+            if plan.evaluates_after(step):
+                scores = evaluate(engine.objective.model, task, dev, tokenizer, tune=True)
+                progress_made = {"epoch": (step + 1) / plan.steps_per_epoch, "step": step + 1}
+                history.append({**progress_made, "loss": float(np.mean(losses)), **scores})
                 losses = []
-                history.append(entry)
-                main = task.metrics[0]
-                if best is None or np.nan_to_num(entry[main], nan=-np.inf) > np.nan_to_num(best.best[main], nan=-np.inf):
-                    best = Outcome(seed, history, entry, to_host(trainee.model.parameters.flat).copy(), settings)
-                bar.set_postfix({"loss": f"{entry['loss']:.3f}", main: f"{entry[main]:.3f}", "best": f"{best.best[main]:.3f}"})
+                if best is None or comparable(scores[main_metric]) > comparable(best.best[main_metric]):
+                    flat = to_host(engine.objective.parameters.flat).copy()
+                    best = SeedResult(seed, history, history[-1], flat, task.settings)
+                _show(bar, history[-1], main_metric, best)
     return best
 
 
 def predict(model, task, examples, encoded, tokenizer):
-    """A head model's predictions for examples -> list, in the form that the task documents."""
-    rows, segments = [sequence.ids for sequence in encoded], [sequence.segments for sequence in encoded]
-    return task.decode(logits_of(model, rows, tokenizer.pad_id, segments), encoded, examples)
+    """A head model's predictions -> list, one per example, as the task's `decode` makes them."""
+    ids, segments = [sequence.ids for sequence in encoded], [sequence.segments for sequence in encoded]
+    return task.decode(logits_of(model, ids, tokenizer.pad_id, segments), encoded, examples)
 
 
-def evaluate(model, task, examples, encoded, tokenizer, tune=False):
-    """A head model's scores on labelled examples -> {metric: value}, the task's settings; tune: choose the task's threshold here."""
-    predictions = predict(model, task, examples, encoded, tokenizer)
-    if tune and hasattr(task, "tune"):
-        predictions = task.tune(examples, predictions)
-    return task.score(examples, predictions), task.settings
+def evaluate(model, task, labelled, tokenizer, tune=False):
+    """A head model's scores on a LabelledSet -> {metric: value}. tune: whether to fit the threshold first."""
+    predictions = predict(model, task, *labelled, tokenizer)
+    if tune:
+        predictions = task.tune(labelled.examples, predictions)
+    return task.score(labelled.examples, predictions)
+
+
+def comparable(score):
+    """A score that can be compared: NaN becomes the worst."""
+    return float(np.nan_to_num(score, nan=-np.inf))
+
+
+def _show(bar, entry, metric, best):
+    shown = {"loss": entry["loss"], metric: entry[metric], "best": best.best[metric]}
+    bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()})

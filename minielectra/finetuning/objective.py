@@ -1,105 +1,76 @@
-"""A head model and its loss: what a training step of fine-tuning runs (see `training.step.Trainee` for what it asks of a model).
+"""A head model and its loss: the Objective that fine-tuning minimises (see training/contracts.py)."""
 
-B sequences of T tokens, L labels. Every loss is a mean over the batch:
-
-    classification   cross-entropy of the label                        regression   squared error
-    tagging          cross-entropy over the words (their first pieces)
-    answering        cross-entropy of the answer's first token, among the tokens that may start an answer, and of its last; their mean
-"""
+from typing import NamedTuple
 
 import numpy as np
 
-from minielectra.backend import array_module, scratch
-from minielectra.finetuning.heads import (
-    ElectraForQuestionAnswering,
-    ElectraForSequenceClassification,
-    ElectraForTokenClassification,
-)
-from minielectra.ops.reference.losses import (
-    cross_entropy_backward,
-    cross_entropy_forward,
-    squared_error_backward,
-    squared_error_forward,
-)
-
-HEADS = {
-    "classification": ElectraForSequenceClassification,
-    "tagging": ElectraForTokenClassification,
-    "answering": ElectraForQuestionAnswering,
-}
+from minielectra.backend import scratch
 
 
-class Finetuning:
-    """A head model with its loss, over one set of parameters."""
+class FinetuningOutcome(NamedTuple):
+    """What a forward pass leaves to look at."""
 
-    def __init__(self, config, finetuning, parameters=None, **options):
-        """config: HeadConfig; finetuning: FinetuningConfig."""
-        self.settings = config, finetuning
-        self.model = HEADS[finetuning.head](config, parameters, **options)
+    loss: object  # 0-d, this shard's share of the batch's mean
+    logits: object  # the head's: [B, L], or [B·T, L] if it has an output per token
+
+    @property
+    def losses(self):
+        """What a step reports."""
+        return (self.loss,)
+
+
+class FinetuningCache(NamedTuple):
+    """What `FinetuningObjective.forward` leaves for `backward`."""
+
+    model: tuple  # the head model's cache
+    loss: tuple  # the loss's cache
+
+
+class FinetuningObjective:
+    """A head model with its loss, over one set of parameters.
+
+    `model`: the head model; `loss`: an instance of a class in losses.py; `config`: FinetuningConfig.
+    """
+
+    def __init__(self, model_config, config, model_class, loss, xp=np, dtype=np.float32):
+        """model_config: HeadConfig; config: FinetuningConfig; model_class: a class of heads.py."""
+        self.config, self.loss = config, loss
+        self.model = model_class(model_config, xp=xp, dtype=dtype)
         self.parameters = self.model.parameters
 
-    @staticmethod
-    def shapes(config, finetuning):
-        """{name: shape} of all parameters."""
-        return HEADS[finetuning.head].shapes(config)
-
     def rate_factor(self, name):
-        """What a parameter's learning rate is multiplied by: `layer_decay` once for each layer between it and the head, and once
-        more (as in the released code: the head stands at depth layers + 2, layer i at i + 1, the embeddings at 0)."""
-        config, finetuning = self.settings
-        above = config.num_hidden_layers + 2
+        """What a parameter's learning rate is multiplied by: `layer_decay` per level below the head.
+
+        Levels are the released code's: the head is at layers + 2, layer i at i + 1, the embeddings at 0.
+        """
+        top = self.model.config.num_hidden_layers + 2
         if not name.startswith("electra."):
-            depth = above
+            level = top
         elif ".layer." in name:
-            depth = int(name.split(".layer.")[1].split(".")[0]) + 1
+            level = int(name.split(".layer.")[1].split(".")[0]) + 1
         else:
-            depth = 0
-        return finetuning.layer_decay ** (above - depth)
+            level = 0
+        return self.config.layer_decay ** (top - level)
 
-    def losses(self, batch, normalizers, run):
-        """Forward and backward -> (loss,), this shard's share of the batch's mean."""
-        with scratch(run.ws):
-            loss, cache = self.forward(batch, normalizers, run)
-            self.backward(cache, run)
-        return (float(loss),)
+    def forward(self, batch, normalizers, context):
+        """-> FinetuningOutcome, FinetuningCache.
 
-    def forward(self, batch, normalizers, run):
-        """-> loss (0-d), cache. normalizers: `TaskBatch.normalizers` of the whole batch, of which this may be a shard."""
-        valid = None if array_module(batch.valid) is np and batch.valid.all() else batch.valid
-        logits, cache = self.model.forward(batch.input_ids, valid, batch.token_type_ids, run)
-        loss, lost = getattr(self, f"_{self.settings[1].head}")(logits, batch, normalizers)
-        return loss, (cache, lost)
+        batch: TaskBatch, perhaps a shard; normalizers: those of the whole batch; context: PassContext.
+        """
+        logits, model_cache = self.model.forward(
+            batch.input_ids, batch.valid_or_none, batch.segments, context
+        )
+        loss, loss_cache = self.loss.forward(logits, batch, normalizers)
+        return FinetuningOutcome(loss, logits), FinetuningCache(model_cache, loss_cache)
 
-    def backward(self, cache, run):
-        """Adds the gradient of the loss to every parameter's."""
-        cache, (back, lost, shape) = cache
-        self.model.backward(shape(back(lost)), cache, run)
+    def backward(self, cache, context):
+        """Add the gradient of the loss to every parameter's."""
+        dlogits = self.loss.backward(cache.loss)
+        self.model.backward(dlogits, cache.model, context)
 
-    # Each loss: logits -> loss, (its backward, its cache, how the result becomes dlogits).
-
-    def _classification(self, logits, batch, normalizers):
-        weights = batch.weights.astype(logits.dtype)
-        if self.settings[0].regression:
-            loss, lost = squared_error_forward(logits[:, 0], batch.targets.astype(logits.dtype), weights, normalizers[1])
-            return loss, (squared_error_backward, lost, lambda dx: dx[:, None])
-        loss, lost = cross_entropy_forward(logits, batch.targets, weights, normalizers[1])
-        return loss, (cross_entropy_backward, lost, lambda dlogits: dlogits)
-
-    def _tagging(self, logits, batch, normalizers):
-        weights = batch.weights.reshape(-1).astype(logits.dtype)
-        loss, lost = cross_entropy_forward(logits, batch.targets.reshape(-1), weights, normalizers[0])
-        return loss, (cross_entropy_backward, lost, lambda dlogits: dlogits)
-
-    def _answering(self, logits, batch, normalizers):
-        xp = array_module(logits)
-        count, length = batch.input_ids.shape
-        # [2·B, T]: for every sequence one row of starts, one of ends
-        scores = logits.reshape(count, length, 2).transpose(2, 0, 1)
-        scores = xp.where(batch.weights > 0, scores, xp.finfo(logits.dtype).min).reshape(2 * count, length)
-        ones = xp.ones(2 * count, logits.dtype)
-        loss, lost = cross_entropy_forward(scores, batch.targets.T.reshape(-1), ones, 2.0 * normalizers[1])
-
-        def shape(dscores):  # where no answer may be, p and so the gradient is exactly 0
-            return dscores.reshape(2, count, length).transpose(1, 2, 0).reshape(count * length, 2)
-
-        return loss, (cross_entropy_backward, lost, shape)
+    def forward_backward(self, batch, normalizers, context):
+        """Both passes -> (loss,)."""
+        with scratch(context.workspace):
+            outcome, cache = self.forward(batch, normalizers, context)
+            self.backward(cache, context)
+        return outcome.losses

@@ -2,5 +2,5 @@
 written.
 
 `files.py` writes so that nothing is ever half there. `weights.py` reads safetensors with suspicion.
-`huggingface.py` is one model's directory, `exported_pair.py` the two directories of a pre-training model.
+`huggingface.py` is one model's directory.
 """

@@ -35,8 +35,8 @@ def replacing(path: str | PathLike) -> Iterator[Path]:
 
     `temporary` is an empty file of the same name in a private folder. If the block ends without an error, it
     is flushed and renamed to `path`. Otherwise it is removed, and `path` stays as it was. The new file gets
-    the mode that `open` would give it. The folder of `path` must exist. Raises OSError; of the kind
-    FileExistsError if `path` is not an ordinary file.
+    the mode that `open` would give it. The folder of `path` must exist. Raises FileExistsError if `path` is a
+    folder, a device or a pipe, and OSError for other failures.
     """
     path = Path(path)
     if path.exists() and not path.is_file():

@@ -1,7 +1,4 @@
-"""Hugging Face's directory layout:
-
-`config.json`, `vocab.txt`, `tokenizer_config.json`, `model.safetensors`.
-"""
+"""Hugging Face's directories: config.json, vocab.txt, tokenizer_config.json, model.safetensors."""
 
 from pathlib import Path
 
@@ -9,7 +6,6 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from minielectra.electra.electra_config import ElectraConfig
 from minielectra.errors import InputError, reason
 from minielectra.formats.files import read_json, replacing, write_json
 from minielectra.formats.weights import find_arrays
@@ -69,8 +65,9 @@ def from_pretrained(kind, directory):
     return model
 
 
-def load_config(directory, kind=ElectraConfig):
-    """The configuration, of the class `kind`, in a directory's config.json.
+def load_config(directory, kind):
+    """The configuration in a directory's config.json, as an instance of `kind`, a class with
+    `from_huggingface`.
 
     Raises InputError if it is not ELECTRA's.
     """

@@ -1,10 +1,9 @@
-"""Weights from safetensors files that somebody else wrote. Nothing is allocated unchecked, and nothing is
-executed.
+"""Weights from safetensors files that somebody else wrote: nothing is trusted, and nothing is executed.
 
 A model's directory holds one `model.safetensors`, or several files (shards) and
 `model.safetensors.index.json`, which says which array is in which file. The library checks a file's header:
-sizes, offsets, overlaps, nothing left over. The arrays are then read through a memory map, because the
-library cannot give NumPy a bfloat16.
+sizes, offsets, overlaps, nothing left over. Nothing is allocated before that. The arrays are then read
+through a memory map, because the library cannot give NumPy a bfloat16.
 """
 
 import json
@@ -20,7 +19,7 @@ from minielectra.errors import InputError, reason, shown
 from minielectra.formats.files import read_json
 
 FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-HEADER_LIMIT = 1 << 24  # bytes; the header of ELECTRA-large has some 40 000
+HEADER_LIMIT = 1 << 24  # bytes; the header of ELECTRA-large has about 45 000
 
 
 class StoredArray(NamedTuple):
@@ -56,8 +55,10 @@ class StoredArray(NamedTuple):
 
 
 def find_arrays(directory: str | PathLike) -> dict[str, StoredArray]:
-    """{name: StoredArray} of all weights in a directory. Raises InputError if there are none or a file is
-    damaged."""
+    """{name: StoredArray} of all weights in a model's directory.
+
+    Raises InputError if there are none or a file is damaged.
+    """
     directory = Path(directory)
     single, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
     if single.exists():
@@ -66,15 +67,14 @@ def find_arrays(directory: str | PathLike) -> dict[str, StoredArray]:
         return _sharded(directory, index)
     if any(directory.glob("pytorch_model*.bin")):
         raise InputError(
-            f"{single}: missing. pytorch_model.bin is a pickle, which can run code. If you trust it, convert it "
-            "with transformers: AutoModel….from_pretrained(DIR).save_pretrained(DIR)"
+            f"{single}: missing. pytorch_model.bin is a pickle, which can run code. If you trust it, "
+            "convert it with transformers: AutoModel….from_pretrained(DIR).save_pretrained(DIR)"
         )
     raise InputError(f"{single}: missing; is this the directory of an ELECTRA model?")
 
 
 def stored_arrays(path: Path) -> dict[str, StoredArray]:
-    """{name: StoredArray} of one file, of which only the header is read. Raises InputError if it is
-    damaged."""
+    """{name: StoredArray} of one file, from its header alone. Raises InputError if it is damaged."""
     if not path.is_file():
         raise InputError(f"{path}: not a file")
     try:
@@ -98,8 +98,7 @@ def stored_arrays(path: Path) -> dict[str, StoredArray]:
 
 
 def _sharded(directory: Path, index: Path) -> dict[str, StoredArray]:
-    """{name: StoredArray} of the files that an index names. Raises InputError unless index and files
-    agree."""
+    """{name: StoredArray} of the files that an index names. Raises InputError if they do not agree."""
     files = read_json(index, f"{index}: missing").get("weight_map")
     if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
         raise InputError(f"{index}: has no weight_map of array names to file names")

@@ -42,9 +42,9 @@ def dropping():
 
 
 def fill(parameters, random):
-    """Nothing neutral:
+    """Fill parameters with values of which none is neutral.
 
-    every value from a normal distribution of deviation 1/2, LayerNorm's weights around 1.
+    They come from a normal distribution of deviation 1/2; LayerNorm's weights lie around 1.
     """
     parameters.flat[...] = 0.5 * random.standard_normal(parameters.size)
     for name in parameters:

@@ -97,9 +97,9 @@ ACTIVATIONS = {
 
 
 class Activation:
-    """The activation that a configuration names:
+    """The activation that a configuration names.
 
-    `gelu` (exact), `gelu_new` or `gelu_pytorch_tanh` (tanh form).
+    `gelu` is the exact form, `gelu_new` and `gelu_pytorch_tanh` are the tanh form.
     """
 
     def __init__(self, name):
@@ -141,9 +141,9 @@ class EmbeddingsCache(NamedTuple):
 
 
 class Embeddings:
-    """Word + position + segment embeddings, layer norm, dropout:
+    """Word + position + segment embeddings, layer norm, dropout.
 
-    the one set of tables that both towers share.
+    There is one set of tables, which both towers share.
     """
 
     def __init__(self, parameters, name, config):

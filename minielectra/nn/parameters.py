@@ -171,9 +171,9 @@ class Parameters:
         }
 
     def load_state(self, arrays):
-        """Copy {name:
+        """Copy arrays, {name: array}, into the buffer.
 
-        array} into the buffer. Raises ValueError that names missing, unexpected and misshapen arrays.
+        Raises ValueError that names missing, unexpected and misshapen ones.
         """
         if problems := misfits(self.shapes, {name: array.shape for name, array in arrays.items()}):
             raise ValueError(problems)
@@ -194,9 +194,9 @@ def replica(model, xp, flat, grad):
 
 
 def misfits(expected, found):
-    """What is wrong with arrays of shapes `found` if those of `expected` are wanted, both {name:
+    """What is wrong with arrays of the shapes `found` if those of `expected` are wanted.
 
-    shape} -> str, or "".
+    expected, found: {name: shape} -> str, empty if all is well.
     """
     problems = [f"missing {name}" for name in expected if name not in found]
     problems += [f"unexpected {shown(name)}" for name in found if name not in expected]

@@ -1,7 +1,4 @@
-"""What every objective of pre-training is built from:
-
-towers over one set of parameters, and the generator's loss.
-"""
+"""What objectives of pre-training are built from: towers over one set of parameters, the generator's loss."""
 
 from typing import NamedTuple
 
@@ -23,9 +20,9 @@ class PretrainingObjective:
 
     @property
     def encoder_tower(self):
-        """The tower that is worth fine-tuning:
+        """The tower that is worth fine-tuning.
 
-        the discriminator, or, if there is none, the full-size generator.
+        That is the discriminator or, if there is none, the full-size generator.
         """
         return self.towers.get("discriminator") or self.towers["generator"]
 

@@ -1,7 +1,4 @@
-"""BERT's objective, for comparison:
-
-one full-size masked language model, and no discriminator (Devlin et al. 2019).
-"""
+"""BERT's objective, for comparison: one full-size masked language model (Devlin et al. 2019)."""
 
 from dataclasses import dataclass
 

@@ -30,6 +30,7 @@ from minielectra.ops.reference.losses import (
 )
 from minielectra.ops.reference.losses import cross_entropy_backward as small_cross_entropy_backward
 from minielectra.ops.reference.losses import cross_entropy_forward as small_cross_entropy_forward
+from minielectra.ops.reference.orthogonalize import orthogonalize
 from minielectra.ops.reference.softmax import softmax_backward, softmax_forward
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "layernorm_forward",
     "linear_backward",
     "linear_forward",
+    "orthogonalize",
     "sigmoid",
     "small_cross_entropy_backward",
     "small_cross_entropy_forward",

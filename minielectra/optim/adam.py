@@ -26,8 +26,12 @@ class Adam:
         if moments is None:
             moments = parameters.xp.zeros((len(self.MOMENTS), parameters.size), parameters.flat.dtype)
         self.moments = moments
-        self.first, self.second = moments
+        self.first, self.second = moments[0], moments[1]
         self.blocks = cut_blocks(parameters, config.weight_decay, rate_factor)
+
+    def share(self, index, count):
+        """Numbers of the blocks that worker `index` of `count` updates: every `count`-th."""
+        return range(len(self.blocks))[index::count]
 
     def reset(self):
         """Forget both moments."""
@@ -45,8 +49,8 @@ class Adam:
             raise ValueError(
                 f"holds {', '.join(sorted(arrays))}, expected {names} of {self.parameters.size:,}"
             )
-        for moment, name in zip(self.moments, self.MOMENTS, strict=True):
-            moment[...] = self.parameters.xp.asarray(arrays[name])
+        for i, name in enumerate(self.MOMENTS):
+            self.moments[i] = self.parameters.xp.asarray(arrays[name])
 
     def update(self, gradient, rate, scale=1.0, step=0, blocks=None):
         """One update with gradient [P] · scale, at learning rate `rate`.

@@ -1,6 +1,6 @@
-"""The flat buffer in blocks:
+"""The flat buffer in blocks, stretches of parameters that are updated alike.
 
-stretches of parameters that are updated alike, cut to a size that stays in cache.
+Each is cut to a size that stays in the processor's cache.
 """
 
 from typing import NamedTuple
@@ -24,15 +24,15 @@ def decays(name):
     return "LayerNorm" not in name and not name.endswith(".bias")
 
 
-def cut_blocks(parameters, weight_decay, rate_factor=None):
+def cut_blocks(parameters, weight_decay, rate_factor=None, names=None):
     """Blocks that cover the buffer of `parameters`, in order -> list of Block.
 
-    rate_factor(name): what a parameter's learning rate is multiplied by; default: 1. A device gets whole
-    stretches.
+    rate_factor(name): what a parameter's learning rate is multiplied by; default: 1. names: neighbouring
+    parameters to cover; default: all. A device gets whole stretches.
     """
     size = BLOCK if parameters.xp is np else parameters.size
     stretches = []
-    for name in parameters:
+    for name in parameters if names is None else names:
         start, stop = parameters.span(name)
         same = (weight_decay if decays(name) else 0.0, rate_factor(name) if rate_factor else 1.0)
         if stretches and (stretches[-1].decay, stretches[-1].rate_factor) == same:

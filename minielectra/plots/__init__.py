@@ -1,21 +1,24 @@
-"""Pictures of a run: per-token detection learning curves and what goes with them. Reads a run folder; imports no model.
+"""Pictures of a run: per-token detection learning curves and what belongs to them.
+
+In comes the folder of a run, out come PNGs; no model is imported. `draw_all(run_dir)` draws everything.
 
 | file | picture |
 |---|---|
 | `learning.py` | losses, accuracies and AUC beside their baselines |
 | `tokens.py` | detection of chosen tokens over training |
 | `groups.py` | detection by frequency, position, word class, place in the word |
-| `acquisition.py` | when each token was acquired: heat map, and against frequency |
-| `confusions.py` | which replacement fooled the discriminator for which original |
+| `acquisition.py` | when each token was acquired: a heat map, and a plot against frequency |
+| `confusions.py` | which replacements fooled the discriminator, and what the generator proposes |
 | `film_strip.py` | one passage, token by token, over training |
 | `calibration.py` | reliability diagram and ROC curves |
-| `records.py`, `statistics.py`, `words.py`, `style.py` | reading a run; intervals and acquisition; kinds of tokens; one look |
+| `finetuning.py` | scores of a fine-tuned model over its training |
+| `statistics.py`, `words.py`, `style.py` | intervals and acquisition; kinds of tokens; the common look |
 
-`draw_all(run_dir)` draws them all. Everything uses matplotlib's object-oriented API: no pyplot, no display, safe in threads.
+A function that draws returns a matplotlib Figure; `style.save` writes it. Everything uses matplotlib's
+object-oriented API: no pyplot, no display, safe in threads.
 """
 
 from minielectra.plots.draw import draw_all
 from minielectra.plots.film_strip import film_strip_sentence
-from minielectra.runs.detection_records import DetectionRecords
 
-__all__ = ["DetectionRecords", "draw_all", "film_strip_sentence"]
+__all__ = ["draw_all", "film_strip_sentence"]

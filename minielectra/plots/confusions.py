@@ -1,4 +1,4 @@
-"""confusions.png: which replacements fooled the discriminator, which it saw through, and what the generator proposes."""
+"""confusions.png: which replacements fooled the discriminator, which were caught, what is proposed."""
 
 import numpy as np
 
@@ -6,56 +6,75 @@ from minielectra.plots import style
 from minielectra.plots.statistics import ratio, wilson
 from minielectra.runs.detection_counts import THRESHOLD
 
+# Bars of what the generator samples: the original token itself, and others.
+GUESSED = {"color": style.GREEN, "alpha": 0.85, "linewidth": 1.4, "edgecolor": "black", "zorder": 3}
+OTHER = {"color": style.SKY, "linewidth": 0.6, "edgecolor": "white", "zorder": 2}
+
 
 def confusions(records, last=5, n_pairs=22):
-    """Draw original → replacement pairs of the last few evaluations, and the generator's proposals. -> Figure."""
+    """Draw the original → replacement pairs of the last evaluations, and the generator's proposals -> Figure.
+
+    records: DetectionRecords; last: how many evaluations; n_pairs: how many pairs in each list at most.
+    """
     last = min(last, len(records.steps))
     pairs, caught, total = _pairs(records, last)
-    fig = style.figure(13, 7.6, _finding(records, pairs, caught, total), (
-        f"Original → replacement, over the last {last} evaluation{'s' * (last > 1)} (the same masked positions at each).\n"
-        "Middle: pairs seen five times or more first, by the lower end of the 95 % Wilson interval. "
-        "Right: what is sampled for the originals masked most often; outlined: the original itself."
-    ))  # fmt: skip
+    missed = total - caught
+    evaluations = f"the last {last} evaluations" if last > 1 else "the last evaluation"
+    subtitle = (
+        f"Original → replacement in {evaluations}; the same positions are masked every time. "
+        "Middle: sorted by the lower end of the 95 % Wilson interval; "
+        "pairs seen fewer than five times come last.\n"
+        "Right: what the generator samples for the tokens masked most often; outlined: the original token."
+    )
+    fig = style.figure(13, 7.6, _finding(records, pairs, missed, total), subtitle)
     left, middle, right = fig.subplots(1, 3)
-    most_fooled = [i for i in np.lexsort((caught, -(total - caught)))[:n_pairs] if total[i] > caught[i]]
-    _bars(left, records, pairs[most_fooled], (total - caught)[most_fooled], total[most_fooled],
-          "Fooled most often", "fooled", style.VERMILION)  # fmt: skip
-    surely_caught = wilson(caught, total)[0] if len(pairs) else np.zeros(0)
-    surely_caught[total < 5] -= 1  # after all pairs that say more
-    best_caught = [i for i in np.argsort(-surely_caught, kind="stable")[:n_pairs] if caught[i]]
-    _bars(middle, records, pairs[best_caught], caught[best_caught], total[best_caught],
-          "Caught most reliably", "caught", style.BLUE)  # fmt: skip
+
+    order = np.lexsort((caught, -missed))[:n_pairs]
+    shown = [i for i in order if missed[i]]
+    style.tidy(left, "Fooled most often", xlabel="replacements (pale: all; solid: fooled)")
+    _bars(left, records, pairs[shown], missed[shown], total[shown], style.VERMILION, "none fooled")
+
+    certainty = wilson(caught, total)[0] if len(pairs) else np.zeros(0)
+    certainty[total < 5] -= 1  # after all pairs with more evidence
+    order = np.argsort(-certainty, kind="stable")[:n_pairs]
+    shown = [i for i in order if caught[i]]
+    style.tidy(middle, "Caught most reliably", xlabel="replacements (pale: all; solid: caught)")
+    _bars(middle, records, pairs[shown], caught[shown], total[shown], style.BLUE, "none caught")
+
     _proposals(right, records, last)
     return fig
 
 
 def _pairs(records, last):
-    """Distinct (original, replacement) pairs [P, 2] of the last evaluations, times caught [P], times in all [P]."""
+    """The distinct (original, replacement) pairs [P, 2]; how often each was caught [P], and seen [P]."""
     where = records.replaced_mask[-last:] & records.counted
     vocab = len(records.tokens)
     original = np.broadcast_to(records.input_ids, where.shape)[where].astype(np.int64)
-    code, pair, total = np.unique(original * vocab + records.seen[-last:][where], return_inverse=True, return_counts=True)
+    code = original * vocab + records.seen[-last:][where]
+    code, pair, total = np.unique(code, return_inverse=True, return_counts=True)
     caught = np.bincount(pair, records.scores[-last:][where] > THRESHOLD, minlength=len(code)).astype(int)
     return np.column_stack((code // vocab, code % vocab)), caught, total
 
 
-def _finding(records, pairs, caught, total):
+def _finding(records, pairs, missed, total):
     if not len(pairs):
         return "Nothing was replaced: the generator's samples all equal the originals"
-    fooled = ratio((total - caught).sum(), total.sum())
-    i = np.argmax(total - caught)
+    share = style.per_cent(float(ratio(missed.sum(), total.sum())))
+    i = np.argmax(missed)
     original, replacement = (style.printable(records.tokens[token]) for token in pairs[i])
-    return (
-        f"{style.per_cent(float(fooled))} of replacements go unnoticed; most often “{original}” → “{replacement}” "
-        f"({total[i] - caught[i]} of {total[i]})"
-    )
+    worst = f"“{original}” → “{replacement}” ({missed[i]} of {total[i]})"
+    return f"{share} of replacements go unnoticed; most often {worst}"
 
 
-def _bars(ax, records, pairs, successes, total, title, verb, color):
-    style.tidy(ax, title, xlabel="replacements (pale: all; full: " + verb + ")")
+def _bars(ax, records, pairs, successes, total, color, none):
+    """Draw a list of pairs [P, 2]: a pale bar for `total` [P], over it a solid one for `successes` [P].
+
+    none: what to say if there are no pairs.
+    """
     if not len(pairs):
         ax.set(xticks=[], yticks=[])
-        return style.note(ax, f"none {verb}")
+        style.note(ax, none)
+        return
     y = np.arange(len(pairs))
     ax.barh(y, total, color=color, alpha=0.22, height=0.78)
     ax.barh(y, successes, color=color, height=0.78)
@@ -71,7 +90,7 @@ def _bars(ax, records, pairs, successes, total, title, verb, color):
 
 
 def _proposals(ax, records, last, n_rows=14, n_proposals=5):
-    """Stacked shares of what the generator samples in place of the most often masked originals."""
+    """Draw what the generator samples for the tokens masked most often: a bar of shares for each of them."""
     style.tidy(ax, "What the generator proposes", xlabel="share of samples")
     valid = records.position_valid
     masked = np.take_along_axis(records.input_ids, np.where(valid, records.positions, 0), axis=1)[valid]
@@ -79,24 +98,26 @@ def _proposals(ax, records, last, n_rows=14, n_proposals=5):
     times = np.bincount(masked, minlength=vocab)
     rows = [i for i in np.argsort(-times, kind="stable")[:n_rows] if times[i]]
     if not rows:
-        return style.note(ax, "nothing was masked")
+        style.note(ax, "nothing was masked")
+        return
     samples = records.samples[-last:][:, valid]
     all_counts = [np.bincount(samples[:, masked == original].ravel(), minlength=vocab) for original in rows]
     widest = max(np.sort(counts)[-n_proposals:].sum() / counts.sum() for counts in all_counts)
+    right = ax.get_yaxis_transform()
     for y, (original, counts) in enumerate(zip(rows, all_counts, strict=True)):
         left = 0.0
         for rank, token in enumerate(np.argsort(-counts, kind="stable")[:n_proposals]):
             share = counts[token] / counts.sum()
             if not share:
                 break
-            ax.barh(y, share, left=left, height=0.8, color=style.GREEN if token == original else style.SKY,
-                    alpha=0.85 if token == original else 0.62 - 0.1 * rank, linewidth=1.4 if token == original else 0.6,
-                    edgecolor="black" if token == original else "white", zorder=3 if token == original else 2)  # fmt: skip
+            look = GUESSED if token == original else OTHER | {"alpha": 0.62 - 0.1 * rank}
+            ax.barh(y, share, left=left, height=0.8, **look)
             name = records.tokens[token]
-            if share > widest * (0.012 + 0.027 * len(name[:9])):
-                ax.text(left + share / 2, y, style.printable(name, 9), ha="center", va="center", fontsize=7.5, zorder=4)
+            if share > widest * (0.012 + 0.027 * len(name[:9])):  # the name fits into its bar
+                place = {"ha": "center", "va": "center", "zorder": 4}
+                ax.text(left + share / 2, y, style.printable(name, 9), fontsize=7.5, **place)
             left += share
-        ax.text(1.01, y, f"×{times[original]}", transform=ax.get_yaxis_transform(), va="center", fontsize=7.5, color=style.GREY)
+        ax.text(1.01, y, f"×{times[original]}", transform=right, va="center", fontsize=7.5, color=style.GREY)
     ax.set_yticks(range(len(rows)), [style.printable(records.tokens[i], 11) for i in rows], fontsize=8.5)
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(max(len(rows), 8) - 0.4, -0.6)
@@ -104,4 +125,3 @@ def _proposals(ax, records, last, n_rows=14, n_proposals=5):
     ax.xaxis.set_major_locator(style.MaxNLocator(5, steps=(1, 2, 5, 10)))
     ax.xaxis.set_major_formatter(style.percent_format())
     ax.grid(False)
-    return None

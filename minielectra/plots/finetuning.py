@@ -1,4 +1,4 @@
-"""finetuning.png: the development score over training, a line for every seed, pre-trained beside from scratch."""
+"""finetuning.png: the development score over training, for pre-trained models and from scratch."""
 
 from pathlib import Path
 
@@ -9,25 +9,35 @@ from minielectra.plots import style
 
 COLORS = {"pre-trained": style.BLUE, "from scratch": style.ORANGE}
 NAMES = {
-    "accuracy": "accuracy", "f1": "F1", "matthews_correlation": "Matthews correlation", "pearson": "Pearson correlation",
-    "spearmanr": "Spearman correlation", "exact_match": "exact match", "precision": "precision", "recall": "recall",
-}  # fmt: skip
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "matthews_correlation": "Matthews correlation",
+    "pearson": "Pearson correlation",
+    "spearmanr": "Spearman correlation",
+    "exact_match": "exact match",
+    "precision": "precision",
+    "recall": "recall",
+}
 
 
 def draw(directory):
-    """Draw a fine-tuned directory's picture from its results.json -> path of finetuning.png."""
+    """Draw the picture of a fine-tuned directory from its results.json -> path of finetuning.png.
+
+    Raises InputError if results.json is missing or damaged.
+    """
     directory = Path(directory)
     path = directory / "results.json"
     return style.save(finetuning(read_json(path, f"{path}: missing")), directory / "finetuning.png")
 
 
 def finetuning(results):
-    """Draw results (as `tasks.launch.launch` returns them): at most two metrics, a panel each -> Figure."""
+    """Draw the first two metrics, one panel each -> Figure. results: what `finetuning.experiment` returns."""
     shown = results["metrics"][:2]
     subtitle = (
-        f"{results['task']}, scores on {results['n_dev']:,} development examples after training on {results['n_train']:,}\n"
+        f"{results['task']}: scores on {results['n_dev']:,} development examples "
+        f"after training on {results['n_train']:,}.\n"
+        "Thin line: one seed; dot: its evaluation that was kept; thick line: mean over the seeds."
     )
-    subtitle += "thin: one seed, its dot the evaluation that was kept; thick: the mean"
     fig = style.figure(8 if len(shown) == 1 else 11, 4.4, _finding(results), subtitle)
     for ax, metric in zip(fig.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         style.tidy(ax, xlabel="epoch", ylabel=NAMES[metric])

@@ -1,4 +1,4 @@
-"""learning.png: the whole run at a glance, every discriminator curve beside the baseline that always says "original"."""
+"""learning.png: the whole run at a glance, with the baselines that ignore the context."""
 
 import numpy as np
 
@@ -7,21 +7,22 @@ from minielectra.plots.statistics import ratio
 
 
 def has_discriminator(metrics):
-    """Whether any evaluation has a discriminator's figure (with the MLM objective none has)."""
+    """Whether any evaluation has a figure of the discriminator (with the MLM objective none has)."""
     return any(np.isfinite(metrics[name]).any() for name in ("disc_loss", "disc_auc") if name in metrics)
 
 
-def learning(metrics, settings=None):
-    """Draw the overview: 2 × 3 panels, or one row of 3 when there is no discriminator.
+def learning(metrics, preset=None):
+    """Draw the overview: two rows of three panels, or one row if there is no discriminator -> Figure.
 
-    metrics: columns from `load_metrics`; settings: `run.json`, for the line under the title -> Figure.
+    metrics: columns from `runs.metrics_log.metric_columns`; preset: its name, for the line under the title.
     """
-    if not has_discriminator(metrics):
-        fig = style.figure(12, 4.4, _mlm_finding(metrics), _describe(metrics, settings))
-        panels = (_mlm_loss, _generator_accuracy, _learning_rate)
+    if has_discriminator(metrics):
+        height, title = 7.4, _finding(metrics)
+        panels = (_gen_loss, _gen_accuracy, _disc_loss, _disc_auc, _disc_rates, _disc_accuracy)
     else:
-        fig = style.figure(12, 7.4, _finding(metrics), _describe(metrics, settings))
-        panels = (_mlm_loss, _generator_accuracy, _disc_loss, _disc_auc, _disc_rates, _disc_accuracy)
+        height, title = 4.4, _mlm_finding(metrics)
+        panels = (_gen_loss, _gen_accuracy, _learning_rate)
+    fig = style.figure(12, height, title, _describe(metrics, preset))
     axes = fig.subplots(len(panels) // 3, 3, squeeze=False).ravel()
     for index, (ax, panel) in enumerate(zip(axes, panels, strict=True)):
         panel(ax, metrics)
@@ -32,49 +33,47 @@ def learning(metrics, settings=None):
     return fig
 
 
-def column(metrics, name):
-    """A column of the metrics, all NaN when no line has it."""
+def _column(metrics, name):
+    """A column of the metrics [E], all NaN if no line has it."""
     return metrics.get(name, np.full(len(metrics["step"]), np.nan))
 
 
 def _last(metrics, name):
-    values = column(metrics, name)
+    """The last finite value of a column, or NaN."""
+    values = _column(metrics, name)
     values = values[np.isfinite(values)]
     return values[-1] if len(values) else np.nan
 
 
 def _finding(metrics):
-    recall, precision, accuracy, baseline = (
-        _last(metrics, name) for name in ("disc_recall", "disc_precision", "disc_accuracy", "baseline_accuracy")
-    )
+    names = ("disc_recall", "disc_precision", "disc_accuracy", "baseline_accuracy")
+    recall, precision, accuracy, baseline = (_last(metrics, name) for name in names)
     replaced = 1 - baseline
     false_alarms = ratio((1 - accuracy) - replaced * (1 - recall), 1 - replaced)  # errors that are not misses
-    sentence = f"After {style.spaced(metrics['step'][-1])} steps {style.per_cent(recall)} of replaced tokens are caught"
+    steps = style.spaced(metrics["step"][-1])
+    sentence = f"After {steps} steps, {style.per_cent(recall)} of replaced tokens are caught"
     if np.isfinite(false_alarms) and np.isfinite(precision):
         sentence += f", with {style.per_cent(max(float(false_alarms), 0))} false alarms"
     return f"{sentence}; AUC {_last(metrics, 'disc_auc'):.2f}".replace("nan", "–")
 
 
 def _mlm_finding(metrics):
-    return (
-        f"After {style.spaced(metrics['step'][-1])} steps the masked token is the first guess "
-        f"{style.per_cent(_last(metrics, 'gen_accuracy'))} of the time; loss {_last(metrics, 'gen_loss'):.2f} nats"
+    steps, share = style.spaced(metrics["step"][-1]), style.per_cent(_last(metrics, "gen_accuracy"))
+    loss = f"loss {_last(metrics, 'gen_loss'):.2f} nats"
+    return f"After {steps} steps, the first guess for a masked token is right {share} of the time; {loss}"
+
+
+def _describe(metrics, preset):
+    parts = [f"preset {preset}"] if preset else []
+    figures = (
+        ("tokens", lambda tokens: f"{style.short(tokens)} tokens"),
+        ("seconds", lambda seconds: f"{_duration(seconds)} of training"),
+        ("tokens_per_second", lambda rate: f"{style.short(rate)} tokens/s"),
     )
-
-
-def _describe(metrics, settings):
-    parts = []
-    settings = settings or {}
-    preset = settings.get("preset") or (settings.get("settings") or {}).get("preset")
-    if preset:
-        parts.append(f"preset {preset}")
-    if np.isfinite(_last(metrics, "tokens")):
-        parts.append(f"{style.short(_last(metrics, 'tokens'))} tokens")
-    if np.isfinite(_last(metrics, "seconds")):
-        parts.append(f"{_duration(_last(metrics, 'seconds'))} of training")
-    if np.isfinite(_last(metrics, "tokens_per_second")):
-        parts.append(f"{style.short(_last(metrics, 'tokens_per_second'))} tokens/s")
-    parts.append("held-out text unless marked “training”; dotted: baselines that learn nothing from context")
+    parts += [text(_last(metrics, name)) for name, text in figures if np.isfinite(_last(metrics, name))]
+    parts.append(
+        "measured on held-out text unless marked “training”; dotted: baselines that ignore the context"
+    )
     return " · ".join(parts)
 
 
@@ -85,8 +84,8 @@ def _duration(seconds):
 
 
 def _time_axis(ax, metrics):
-    """The same axis once more on top, in elapsed time."""
-    steps, seconds = metrics["step"], column(metrics, "seconds")
+    """Repeat the x axis at the top, in elapsed time."""
+    steps, seconds = metrics["step"], _column(metrics, "seconds")
     known = np.isfinite(seconds)
     if known.sum() < 2:
         return
@@ -97,29 +96,32 @@ def _time_axis(ax, metrics):
     top.spines["top"].set_visible(False)
 
 
-def _plot(ax, metrics, name, label, color, marker="o", linestyle="-"):
-    values = column(metrics, name)
+def _plot(ax, metrics, name, label, color, marker="o"):
+    values = _column(metrics, name)
     if np.isfinite(values).any():
-        style.line(ax, metrics["step"], values, color=color, marker=marker, label=label, linewidth=1.8, linestyle=linestyle)
+        style.line(ax, metrics["step"], values, color=color, marker=marker, label=label, linewidth=1.8)
 
 
 def _baseline(ax, metrics, values, label):
+    look = {"color": style.BLACK, "linestyle": ":", "linewidth": 1.3, "label": label}
     finite = np.isfinite(values)
     if finite.sum() == 1:
-        ax.axhline(values[finite][0], color=style.BLACK, linestyle=":", linewidth=1.3, label=label)
+        ax.axhline(values[finite][0], **look)
     elif finite.any():
-        ax.plot(metrics["step"][finite], values[finite], color=style.BLACK, linestyle=":", linewidth=1.3, label=label)
+        ax.plot(metrics["step"][finite], values[finite], **look)
 
 
-def _mlm_loss(ax, metrics):
+def _gen_loss(ax, metrics):
     style.tidy(ax, "Generator: loss on masked tokens", ylabel="cross-entropy (nats)")
     _plot(ax, metrics, "train_gen_loss", "training", style.SKY)
     _plot(ax, metrics, "gen_loss", "held-out", style.BLUE)
-    _baseline(ax, metrics, column(metrics, "unigram_entropy"), "predicting frequencies")
+    _baseline(ax, metrics, _column(metrics, "unigram_entropy"), "knowing only the frequencies")
 
 
-def _generator_accuracy(ax, metrics):
-    style.tidy(ax, "Generator: how often it hits the original", ylabel="share of masked tokens", percent=True)
+def _gen_accuracy(ax, metrics):
+    style.tidy(
+        ax, "Generator: how often it guesses the original", ylabel="share of masked tokens", percent=True
+    )
     _plot(ax, metrics, "gen_accuracy", "most probable token", style.BLUE)
     _plot(ax, metrics, "sample_accuracy", "sampled token", style.ORANGE, "s")
     ax.set_ylim(bottom=0)
@@ -133,7 +135,7 @@ def _learning_rate(ax, metrics):
 
 def _disc_loss(ax, metrics):
     style.tidy(ax, "Discriminator: loss", ylabel="binary cross-entropy (nats)")
-    replaced = np.clip(1 - column(metrics, "baseline_accuracy"), 1e-12, 1 - 1e-12)
+    replaced = np.clip(1 - _column(metrics, "baseline_accuracy"), 1e-12, 1 - 1e-12)
     _plot(ax, metrics, "train_disc_loss", "training", style.ORANGE)
     _plot(ax, metrics, "disc_loss", "held-out", style.VERMILION)
     entropy = -replaced * np.log(replaced) - (1 - replaced) * np.log(1 - replaced)
@@ -156,6 +158,7 @@ def _disc_rates(ax, metrics):
 
 
 def _disc_accuracy(ax, metrics):
-    style.tidy(ax, "Discriminator: accuracy, which flatters", ylabel="share of tokens judged right", percent=True)
+    title, ylabel = "Discriminator: accuracy, which is misleading", "share of tokens judged correctly"
+    style.tidy(ax, title, ylabel=ylabel, percent=True)
     _plot(ax, metrics, "disc_accuracy", "discriminator", style.VERMILION)
-    _baseline(ax, metrics, column(metrics, "baseline_accuracy"), "always “original”")
+    _baseline(ax, metrics, _column(metrics, "baseline_accuracy"), "always “original”")

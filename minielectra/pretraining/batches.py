@@ -1,6 +1,6 @@
-"""Which examples make up step s:
+"""Which examples make up step s.
 
-a pure function of the seed and s, so that a run can go on from any step without a saved state.
+That is a pure function of the seed and s, so a run can go on from any step without a saved state.
 """
 
 from collections import deque
@@ -23,10 +23,9 @@ class Batches:
     """Masked batches of a dataset's training part, shuffled anew every epoch."""
 
     def __init__(self, dataset, config, seed, folder=None):
-        """dataset:
+        """dataset: Dataset; config: PretrainingConfig.
 
-        Dataset; config: PretrainingConfig; folder: where to keep the index of examples
-        (`DatasetPart.examples`).
+        folder: where to keep the index of examples, as for `DatasetPart.examples`.
         """
         self.dataset, self.config, self.seed = dataset, config, seed
         self.examples = _examples(dataset.train, config, seed, folder)
@@ -82,9 +81,9 @@ def masked(tokens, rows, tokenizer, config, random):
 
 
 def held_out_batch(dataset, config, seed, count, folder=None):
-    """The fixed evaluation set:
+    """The fixed evaluation set, as a MaskedBatch.
 
-    at most `count` examples, spread over the held-out part, with fixed masks -> MaskedBatch.
+    At most `count` examples, spread over the held-out part, with fixed masks.
     """
     examples = _examples(dataset.heldout, config, seed, folder)
     count = min(count, len(examples))

@@ -1,6 +1,6 @@
-"""Evaluation on held-out text:
+"""Evaluation on held-out text.
 
-fixed texts, fixed masks, and fixed random numbers for the generator's samples.
+The texts, the masks, and the random numbers for the generator's samples are fixed.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +17,9 @@ class Evaluator:
     """Runs a pre-training objective over the evaluation set."""
 
     def __init__(self, objective, batch, seed, threads=1):
-        """batch:
+        """batch: MaskedBatch, on the host: all of the evaluation set.
 
-        MaskedBatch, on the host, all of the evaluation set; threads: how many chunks of it run at once.
+        threads: how many chunks of it run at once.
         """
         self.objective, self.batch, self.seed = objective, batch, seed
         self._workspaces = [Workspace(objective.parameters.xp) for _ in range(threads)]

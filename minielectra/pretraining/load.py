@@ -7,9 +7,11 @@ import numpy as np
 from minielectra import objectives
 from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
 from minielectra.detect import detect
+from minielectra.electra.electra_config import ElectraConfig
 from minielectra.electra.towers import ElectraForPreTraining
 from minielectra.errors import InputError
-from minielectra.formats.exported_pair import save_towers
+from minielectra.pretraining.exported_pair import save_towers
+from minielectra.pretraining.pretraining_config import PretrainingConfig
 from minielectra.runs import run_folder
 from minielectra.runs.checkpoints import list_checkpoints, load_parameters
 
@@ -20,7 +22,7 @@ def load_pretraining(run, checkpoint=None):
     checkpoint: its folder, by default the last one's. Raises InputError if there is no run, or no checkpoint.
     """
     info = run_folder.load(run)
-    model_config, config = run_folder.configs(info, run)
+    model_config, config = run_folder.configs(info, ElectraConfig, PretrainingConfig, run)
     checkpoint = _checkpoints(run)[-1][1] if checkpoint is None else checkpoint
     objective = objectives.make(model_config, config)
     load_parameters(checkpoint, objective.parameters)

@@ -1,12 +1,11 @@
 """Presets, and the configurations that follow from a preset and the user's own values."""
 
 import dataclasses
-import difflib
 
 from minielectra.electra.electra_config import ElectraConfig
 from minielectra.errors import InputError
 from minielectra.pretraining.pretraining_config import PretrainingConfig
-from minielectra.settings import parse_value
+from minielectra.settings import find_field, parse_value
 
 # Each preset: fields of ElectraConfig, then fields of PretrainingConfig, that differ from the defaults (which
 # are ELECTRA-small's).
@@ -78,7 +77,6 @@ PRESETS = {
 }
 
 _KINDS = (ElectraConfig, PretrainingConfig)
-_FIELDS = {field.name: field for kind in _KINDS for field in dataclasses.fields(kind)}
 _OWNERS = {field.name: kind for kind in _KINDS for field in dataclasses.fields(kind)}
 
 
@@ -93,7 +91,7 @@ def configure(preset="tiny", overrides=None):
         raise InputError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
     overrides = dict(overrides or {})
     for name in overrides:
-        _known(name)
+        find_field(name, *_KINDS)
     model, pretraining = (
         kind(**(base | {name: value for name, value in overrides.items() if _OWNERS[name] is kind}))
         for base, kind in zip(PRESETS[preset], _KINDS, strict=True)
@@ -121,20 +119,7 @@ def parse_field(text):
     name, equals, value = text.partition("=")
     if not equals:
         raise InputError(f"--set {text}: write FIELD=VALUE")
-    field = _known(name)
     try:
-        return name, parse_value(field, value)
-    except ValueError:
-        raise InputError(f"--set {text}: {name} is a {field.type.__name__}, {value!r} is not") from None
-
-
-def _known(name):
-    """The field of that name of either configuration.
-
-    Raises InputError, with the most similar name, if there is none.
-    """
-    if name not in _FIELDS:
-        guess = difflib.get_close_matches(name, _FIELDS, n=1)
-        hint = f"did you mean {guess[0]}? " if guess else ""
-        raise InputError(f"unknown field {name!r}: {hint}known fields are {', '.join(sorted(_FIELDS))}")
-    return _FIELDS[name]
+        return name, parse_value(find_field(name, *_KINDS), value)
+    except InputError as error:
+        raise InputError(f"--set {text}: {error}") from None

@@ -7,13 +7,10 @@ from pathlib import Path
 from minielectra.pretraining.presets import PRESETS
 from minielectra.settings import Settings, setting
 
-DEFAULT_MINUTES = (
-    3.9  # of a run without --steps and --minutes: one that is slowed down still ends within five
-)
-DEFAULT_EVALUATIONS, DEFAULT_CHECKPOINTS = (
-    30,
-    8,
-)  # in a run, unless --eval-every and --checkpoint-every say otherwise
+DEFAULT_CORPUS = "English prose from the documentation installed on this machine"
+DEFAULT_MINUTES = 3.9  # without --steps and --minutes; a run that is slowed down still ends within five
+DEFAULT_EVALUATIONS = 30  # in a run, without --eval-every
+DEFAULT_CHECKPOINTS = 8  # in a run, without --checkpoint-every
 MACHINE = ("threads", "workers")  # settings that change no result, so a resumed run may have others
 PATHS = ("corpus", "vocab", "init")
 
@@ -28,7 +25,7 @@ class RunSettings(Settings):
         "UTF-8 text: files, folders, globs or .gz files, with blank lines between documents; "
         "or one folder that `prepare` wrote",
         metavar="PATH",
-        shown_default="English prose from the documentation installed on this machine",
+        shown_default=DEFAULT_CORPUS,
     )
     vocab: str | None = setting(
         None,
@@ -65,7 +62,7 @@ class RunSettings(Settings):
     workers: str | None = setting(
         None,
         "what computes the shards; the results are the same",
-        choices=("threads", "processes"),
+        choices=("threads", "processes", "plain"),
         shown_default="processes if the system can, else threads",
     )
     device: str = setting("cpu", "where to compute", choices=("cpu", "gpu"))

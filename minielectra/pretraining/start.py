@@ -8,7 +8,7 @@ from pathlib import Path
 from minielectra import backend
 from minielectra.data.text.corpus import find_corpus_files
 from minielectra.errors import InputError
-from minielectra.formats.exported_pair import INDEPENDENT_OF_WEIGHTS, read_towers
+from minielectra.pretraining.exported_pair import INDEPENDENT_OF_WEIGHTS, read_towers
 from minielectra.pretraining.presets import configure
 from minielectra.pretraining.run_data import is_prepared, read_tokenizer
 from minielectra.pretraining.run_settings import DEFAULT_MINUTES, MACHINE, RunSettings, with_absolute_paths

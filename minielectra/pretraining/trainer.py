@@ -20,10 +20,10 @@ from tqdm import tqdm
 from minielectra import backend, objectives
 from minielectra.electra.initialization import initialize
 from minielectra.errors import InputError
-from minielectra.formats.exported_pair import read_towers
 from minielectra.optim.schedule import learning_rate
 from minielectra.pretraining.batches import Batches, held_out_batch, prefetched
 from minielectra.pretraining.evaluation import Evaluator, unigram_loss
+from minielectra.pretraining.exported_pair import read_towers
 from minielectra.pretraining.presets import configure
 from minielectra.pretraining.run_data import open_dataset
 from minielectra.pretraining.run_settings import DEFAULT_CHECKPOINTS, DEFAULT_EVALUATIONS, RunSettings

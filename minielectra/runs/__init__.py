@@ -1,1 +1,12 @@
-""""""
+"""A run is a folder. This room reads and writes its files: one owner for each, the reader beside the writer.
+
+| file of a run | owner |
+|---|---|
+| `run.json`: settings and configuration | `run_folder.py` |
+| `metrics.jsonl`: one line per evaluation | `metrics_log.py` |
+| `detection.npz`: every score of every evaluation, and counts per token | `detection_records.py` |
+| `checkpoints/`: parameters and optimizer state | `checkpoints.py` |
+
+`detection_counts.py` holds the arithmetic that the writer of detection records shares with the pictures. The
+trainer hands in figures and arrays; the pictures, `detect` and `export` take them out again.
+"""

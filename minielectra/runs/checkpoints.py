@@ -1,15 +1,17 @@
-"""Checkpoints: safetensors for arrays, JSON for the rest, never pickle; written beside and renamed, so never half there.
+"""Checkpoints: everything needed to continue a run, as safetensors and JSON, never pickle.
 
-checkpoints/step-00001000/
-    model.safetensors       every parameter under its name
-    optimizer.safetensors   first_moment, second_moment [P], in the order of the flat buffer
-    state.json              step, tokens, seconds, running sums
+    checkpoints/step-00001000/
+        model.safetensors       every parameter under its name
+        optimizer.safetensors   the optimizer's arrays, under the names that it gives them
+        state.json              step, tokens, seconds, running sums
+
+Adam's arrays are first_moment and second_moment [P], in the order of the flat buffer.
+
+A checkpoint is written beside its place and renamed, so it is there as a whole or not at all.
 """
 
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -17,71 +19,72 @@ from safetensors.numpy import load_file, save_file
 
 from minielectra.backend import to_host
 from minielectra.errors import InputError, reason
-from minielectra.formats.files import read_json
+from minielectra.formats.files import read_json, replacing_folder
 
 FORMAT = "minielectra-checkpoint-1"
 _NAME = re.compile(r"step-(\d{8,})")
+_ADVICE = "remove the folder to use an earlier checkpoint"
 
 
-def list_checkpoints(run):
-    """[(step, folder)] of a run's complete checkpoints, in order of step."""
-    folders = (Path(run) / "checkpoints").glob("step-*")
+def list_checkpoints(run_dir):
+    """[(step, folder)] of the complete checkpoints of a run, in order of step."""
+    folders = (Path(run_dir) / "checkpoints").glob("step-*")
     return sorted((int(match[1]), folder) for folder in folders if (match := _NAME.fullmatch(folder.name)))
 
 
-def save_checkpoint(run, step, trainee, state):
-    """Write the checkpoint of `step` (a no-op if it is there). state: a JSON-able dict."""
-    target = Path(run) / "checkpoints" / f"step-{step:08d}"
+def save_checkpoint(run_dir, step, parameters, optimizer, state):
+    """Write the checkpoint after `step` training steps, unless it is there already -> its folder.
+
+    parameters: Parameters; optimizer: its `state()` gives {name: array}; state: a JSON-able dict. Raises
+    InputError or OSError if the disk is full; nothing is left behind then.
+    """
+    target = Path(run_dir) / "checkpoints" / f"step-{step:08d}"
     if target.exists():
         return target
-    beside = target.with_name(target.name + ".partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
     try:
-        save_file(trainee.model.parameters.state(), beside / "model.safetensors")
-        moments = {"first_moment": to_host(trainee.optimizer.first), "second_moment": to_host(trainee.optimizer.second)}
-        save_file(moments, beside / "optimizer.safetensors")
-        (beside / "state.json").write_text(json.dumps({"format": FORMAT, "step": step, **state}, indent=2) + "\n")
-        for file in beside.iterdir():
-            _flush(file)
-        os.replace(beside, target)
-        _flush(target.parent)
+        with replacing_folder(target) as beside:
+            save_file(parameters.state(), beside / "model.safetensors")
+            moments = {name: to_host(array) for name, array in optimizer.state().items()}
+            save_file(moments, beside / "optimizer.safetensors")
+            text = json.dumps({"format": FORMAT, "step": step, **state}, indent=2) + "\n"
+            (beside / "state.json").write_text(text, encoding="utf-8", newline="\n")
     except SafetensorError as error:  # how safetensors reports a full disk
-        raise InputError(f"{target}: cannot be written ({reason(error)}); make room, then continue with --resume {run}") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        raise InputError(
+            f"{target}: cannot be written ({reason(error)}); make room, then continue with --resume {run_dir}"
+        ) from None
     return target
 
 
-def load_state(folder):
-    """state.json of a checkpoint. Raises InputError where it is missing, damaged or not ours."""
-    path = Path(folder) / "state.json"
-    state = read_json(path, f"{path}: missing, so this is no checkpoint; remove the folder to use an earlier one")
-    if state.get("format") != FORMAT or not isinstance(state.get("step"), int):
-        raise InputError(f"{path}: not a minielectra checkpoint; remove the folder to use an earlier one")
+def load_checkpoint(folder, parameters, optimizer):
+    """Read a checkpoint into `parameters` and `optimizer` -> its state.json, a dict.
+
+    Raises InputError if a file is missing or damaged, or does not fit these parameters or this optimizer.
+    """
+    state = load_state(folder)
+    path = Path(folder) / "optimizer.safetensors"
+    arrays = _load(path)
+    if _shapes(arrays) != _shapes(optimizer.state()):
+        raise InputError(f"{path}: does not fit this run; {_ADVICE}")
+    load_parameters(folder, parameters)
+    optimizer.load_state(arrays)
     return state
 
 
 def load_parameters(folder, parameters):
-    """Read model.safetensors of a checkpoint into `parameters`."""
+    """Read a checkpoint's model.safetensors into `parameters`. Raises InputError if it does not fit them."""
     path = Path(folder) / "model.safetensors"
     try:
         parameters.load_state(_load(path))
     except ValueError as error:
-        raise InputError(f"{path}: does not fit this run ({reason(error)}); remove the folder to use an earlier one") from None
+        raise InputError(f"{path}: does not fit this run ({reason(error)}); {_ADVICE}") from None
 
 
-def load_checkpoint(folder, trainee):
-    """Parameters and optimiser state of a checkpoint into `trainee` -> its state.json."""
-    state = load_state(folder)
-    path = Path(folder) / "optimizer.safetensors"
-    moments = _load(path)
-    shape = trainee.model.parameters.flat.shape
-    if {name: array.shape for name, array in moments.items()} != {"first_moment": shape, "second_moment": shape}:
-        raise InputError(f"{path}: does not fit this run; remove the folder to use an earlier one")
-    load_parameters(folder, trainee.model.parameters)
-    trainee.optimizer.first[...] = trainee.xp.asarray(moments["first_moment"])
-    trainee.optimizer.second[...] = trainee.xp.asarray(moments["second_moment"])
+def load_state(folder):
+    """state.json of a checkpoint, a dict. Raises InputError if it is missing, damaged or something else."""
+    path = Path(folder) / "state.json"
+    state = read_json(path, f"{path}: missing, so this is not a checkpoint; {_ADVICE}")
+    if state.get("format") != FORMAT or not isinstance(state.get("step"), int):
+        raise InputError(f"{path}: not a minielectra checkpoint; {_ADVICE}")
     return state
 
 
@@ -89,17 +92,8 @@ def _load(path):
     try:
         return load_file(path)
     except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"{path}: truncated or not safetensors ({reason(error)}); remove the folder to use an earlier one"
-        ) from None
+        raise InputError(f"{path}: truncated or not safetensors ({reason(error)}); {_ADVICE}") from None
 
 
-def _flush(path):
-    """Make a file, or the names in a folder, survive a power cut (folders only where the system can)."""
-    if path.is_dir() and os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _shapes(arrays):
+    return {name: tuple(array.shape) for name, array in arrays.items()}

@@ -1,15 +1,19 @@
-"""Detection records: what the discriminator saw, whether it was replaced, and how often it noticed.
+"""The arithmetic of detection: which tokens were replaced, which were caught, and the AUC.
 
-A record belongs to a fixed held-out set whose masked positions never change; at each evaluation only the generator's samples and
-the discriminator's scores are new. This file holds the arithmetic that the trainer (which writes records) and the pictures
-(which read them) share, so that both mean the same by "replaced", "caught" and "AUC".
+The trainer, which writes detection records, and the pictures, which read them, both use it, so both mean the
+same by these words:
 
-Dimensions: S sequences, L positions in a sequence, K masked positions in a sequence, V vocabulary entries, and any leading `...`
-(usually E evaluations).
+    replaced  ⇔  chosen for masking, and the generator's sample differs from the original token
+    original  ⇔  every other token that is not padding
+    flagged   ⇔  score > 0.5; the score is the discriminator's probability that the token is replaced
+    caught    ⇔  replaced and flagged
+    kept      ⇔  original and not flagged
 
-    replaced  ⇔  masked, valid, and the sample differs from the original token
-    original  ⇔  everything else that is not padding (a sample that hits the original is an original)
-    flagged   ⇔  score > 0.5, the score being the discriminator's probability that the token is replaced
+If the generator guesses the original token, it counts as original. The held-out set and its masked
+positions stay fixed; only the samples and the scores are new at each evaluation.
+
+Dimensions: B sequences, T positions of a sequence, K slots for masked positions, V vocabulary entries, N
+tokens. A leading `...` stands for any further dimensions, usually E evaluations.
 """
 
 import numpy as np
@@ -18,10 +22,10 @@ THRESHOLD = 0.5
 
 
 def corrupt(input_ids, positions, position_valid, samples):
-    """The tokens the discriminator sees: the originals with the generator's samples written over the masked positions.
+    """The tokens that the discriminator sees: the text with the generator's samples at the masked positions.
 
-    input_ids [S, L] int, positions [S, K] int, position_valid [S, K] bool, samples [..., S, K] int -> [..., S, L], dtype of
-    input_ids. Slots that are not valid are ignored, whatever position they name.
+    input_ids [B, T] int; positions [B, K] int; position_valid [B, K] bool, False for a slot that is not used,
+    whatever position it names; samples [..., B, K] int -> [..., B, T], of the dtype of input_ids.
     """
     seen = np.broadcast_to(input_ids, (*samples.shape[:-2], *input_ids.shape)).copy()
     rows, slots = np.nonzero(position_valid)
@@ -29,21 +33,26 @@ def corrupt(input_ids, positions, position_valid, samples):
     return seen
 
 
-def labels(input_ids, positions, position_valid, samples):
-    """Which tokens are replaced: [..., S, L] bool, arguments as for `corrupt`. A sample equal to the original is not."""
+def is_replaced(input_ids, positions, position_valid, samples):
+    """Which tokens are replaced: [..., B, T] bool. Arguments as for `corrupt`."""
     return corrupt(input_ids, positions, position_valid, samples) != input_ids
 
 
 def count_detections(input_ids, positions, position_valid, samples, scores, vocab_size, special_ids):
     """Per-token counts of one evaluation.
 
-    input_ids [S, L], positions [S, K], position_valid [S, K] bool, samples [S, K], scores [S, L] in [0, 1]; special_ids: the
-    tokens whose positions are left out ([PAD], [CLS], [SEP]: judged by the *original* token at the position).
+    input_ids [B, T], positions [B, K], position_valid [B, K], samples [B, K]: as for `corrupt`; scores [B, T]
+    in [0, 1]; special_ids: [PAD], [CLS] and [SEP]; a position whose *original* token is one of them is not
+    counted.
 
-    Returns a dict of six [vocab_size] int32 arrays:
-        original, kept                      tokens left as they were; of these, judged original
-        replaced, caught                    replaced tokens, counted under the token *seen*; of these, flagged
-        replaced_original, caught_original  the same events, counted under the *original* token that was lost
+    Returns a dict of six [V] int32 arrays:
+
+        original            original tokens
+        kept                those of them that were kept
+        replaced            replaced tokens, counted under the token *seen*
+        caught              those of them that were caught
+        replaced_original   replaced tokens, counted under the *original* token, which is no longer there
+        caught_original     those of them that were caught
     """
     seen = corrupt(input_ids, positions, position_valid, samples)
     counted = ~np.isin(input_ids, list(special_ids))
@@ -64,42 +73,49 @@ def count_detections(input_ids, positions, position_valid, samples, scores, voca
     }
 
 
-def grouped_auc(scores, labels, groups, n_groups, weights=None):
-    """Area under the ROC curve within each group, all groups in one sort.
+def grouped_auc(scores, replaced, groups, n_groups, weights=None):
+    """Area under the ROC curve within each group, for all groups with one sort.
 
-    AUC is the chance that a replaced token gets a higher score than an original one, a tie counting one half:
+    AUC is the chance that a replaced token i gets a higher score s than an original token j. A tie counts one
+    half:
 
         AUC = Σ_{i replaced, j original} w_i w_j ([s_i > s_j] + ½ [s_i = s_j]) / (Σ_i w_i · Σ_j w_j)
 
-    Sorted by (group, score), equal scores form a run, and the originals below a run are a running sum: O(N log N).
-    (Mann and Whitney 1947; Fawcett 2006, "An introduction to ROC analysis".)
+    After sorting by (group, score), tokens of equal score are neighbours, and the originals below them are a
+    running sum: O(N log N). (Mann and Whitney 1947; Fawcett 2006, "An introduction to ROC analysis".)
 
-    scores [N] float, labels [N] bool, groups [N] int in [0, n_groups), weights [N] ≥ 0 or None
-    -> [n_groups] float64, NaN where a group lacks replaced or original tokens.
+    scores [N] float; replaced [N] bool; groups [N] int in [0, n_groups); weights [N] ≥ 0, or None for all 1
+    -> [n_groups] float64, NaN for a group without replaced or without original tokens.
     """
     order = np.lexsort((scores, groups))
-    scores, labels, groups = scores[order], labels[order].astype(bool), groups[order]
+    scores, replaced, groups = scores[order], replaced[order].astype(bool), groups[order]
     weights = np.ones(len(order)) if weights is None else np.asarray(weights, np.float64)[order]
 
-    starts = np.ones(len(order), bool)  # where a new run of equal (group, score) begins
+    # A tie is all tokens of one group with one score; `starts` marks the first token of each.
+    starts = np.ones(len(order), bool)
     starts[1:] = (groups[1:] != groups[:-1]) | (scores[1:] != scores[:-1])
-    run = np.cumsum(starts) - 1
-    run_group = groups[starts]
-    n_runs = len(run_group)
-    positive = np.bincount(run, weights * labels, minlength=n_runs)
-    negative = np.bincount(run, weights * ~labels, minlength=n_runs)
+    tie = np.cumsum(starts) - 1
+    tie_group = groups[starts]
+    n_ties = len(tie_group)
+    positive = np.bincount(tie, weights * replaced, minlength=n_ties)
+    negative = np.bincount(tie, weights * ~replaced, minlength=n_ties)
 
-    group_positive = np.bincount(run_group, positive, minlength=n_groups)
-    group_negative = np.bincount(run_group, negative, minlength=n_groups)
+    group_positive = np.bincount(tie_group, positive, minlength=n_groups)
+    group_negative = np.bincount(tie_group, negative, minlength=n_groups)
     before_group = np.cumsum(group_negative) - group_negative
-    below = np.cumsum(negative) - negative - before_group[run_group]
-    wins = np.bincount(run_group, positive * (below + 0.5 * negative), minlength=n_groups)
+    below = np.cumsum(negative) - negative - before_group[tie_group]
+    wins = np.bincount(tie_group, positive * (below + 0.5 * negative), minlength=n_groups)
     pairs = group_positive * group_negative
     return np.divide(wins, pairs, out=np.full(n_groups, np.nan), where=pairs > 0)
 
 
-def auc(scores, labels, weights=None):
-    """Area under the ROC curve: float in [0, 1], NaN when one class is empty. Arrays of any one shape; ties count one half."""
-    scores, labels = np.ravel(scores), np.ravel(labels)
+def auc(scores, replaced, weights=None):
+    """Area under the ROC curve of all tokens together: a float in [0, 1].
+
+    NaN without replaced or without original tokens.
+
+    scores, replaced, weights: arrays of any one shape, otherwise as for `grouped_auc`.
+    """
+    scores, replaced = np.ravel(scores), np.ravel(replaced)
     weights = None if weights is None else np.ravel(weights)
-    return float(grouped_auc(scores, labels, np.zeros(len(scores), np.intp), 1, weights)[0])
+    return float(grouped_auc(scores, replaced, np.zeros(len(scores), np.intp), 1, weights)[0])

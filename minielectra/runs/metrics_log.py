@@ -1,56 +1,106 @@
-"""`metrics.jsonl` of a run."""
+"""metrics.jsonl: one line per evaluation, a JSON object with the step and the figures measured there.
+
+The trainer appends through `MetricsLog`. `read_metrics` is the only parser; `metric_columns` turns its rows
+into columns for the pictures.
+"""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 
 from minielectra.errors import InputError
+from minielectra.formats.files import write_text
 
 
-def load_metrics(run_dir):
-    """`metrics.jsonl` as columns: dict of [E] float64 arrays sorted by step, NaN where a line has no such figure.
+class MetricsLog:
+    """The metrics.jsonl of a run that goes on: call `restore` once, then `append` at every evaluation.
 
-    A last line that is half-written (the run was cut off, or goes on) is ignored; where a step occurs twice the later line wins.
-    InputError when the file is missing, has no complete line, or another line is broken.
+    Lines are appended, not written beside and renamed like other files, so that an evaluation costs the same
+    however many came before. If the process is killed while it writes, the last line is half there;
+    `read_metrics` ignores it and `restore` removes it.
     """
-    path = Path(run_dir) / "metrics.jsonl"
+
+    def __init__(self, run_dir):
+        """run_dir: the folder of the run. Nothing is read or written yet."""
+        self.run_dir = Path(run_dir)
+        self.rows = []  # one dict per evaluation, in order of step
+
+    def restore(self, step):
+        """Keep the evaluations up to `step` of an earlier process (−1: none).
+
+        Later ones are removed, because they will be done again. Raises InputError if a line is damaged.
+        """
+        path = _path(self.run_dir)
+        rows = read_metrics(self.run_dir) if path.exists() else []
+        self.rows = [row for row in rows if row["step"] <= step]
+        write_text(path, "".join(map(_line, self.rows)))
+
+    def append(self, row):
+        """Write the figures of an evaluation. row: a JSON-able dict with an integer `step`, the latest."""
+        with open(_path(self.run_dir), "a", encoding="utf-8", newline="\n") as file:
+            file.write(_line(row))
+        self.rows.append(row)
+
+
+def read_metrics(run_dir):
+    """The evaluations of a run, a list of dicts in order of step.
+
+    A last line that is half-written is ignored: the run was cut off there, or is writing it now. If a step
+    occurs twice, the later line wins. Raises InputError if the file is missing or cannot be read, or if
+    another line is damaged.
+    """
+    path = _path(run_dir)
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        *lines, last = path.read_text(encoding="utf-8", errors="replace").rstrip().split("\n")
     except FileNotFoundError:
         raise InputError(f"{run_dir} is not a run folder: metrics.jsonl is missing") from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error}") from None
     by_step = {}
     for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            by_step[int(row["step"])] = row
-        except (ValueError, KeyError, TypeError):
-            if number < len(lines):
-                raise InputError(f"{path}, line {number}: not a JSON object with a step") from None
-    if not by_step:
-        raise InputError(f"{path} holds no evaluation yet")
-    rows = [by_step[step] for step in sorted(by_step)]
-    names = {name: None for row in rows for name in row}  # a dict keeps the order
+        row = _parse(line)
+        if row is None and line.strip():
+            raise InputError(
+                f"{path}, line {number}: not a JSON object with a step; delete this line to use the others"
+            )
+        if row is not None:
+            by_step[row["step"]] = row
+    if (row := _parse(last)) is not None:
+        by_step[row["step"]] = row
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def metric_columns(run_dir):
+    """The evaluations of a run as columns: {name: [E] float64}, in order of step.
+
+    NaN stands where a line has no such figure, or has something else than a number. Raises InputError as
+    `read_metrics` does, and if there is no evaluation yet.
+    """
+    rows = read_metrics(run_dir)
+    if not rows:
+        raise InputError(f"{_path(run_dir)} holds no evaluation yet")
+    names = {name: None for row in rows for name in row}  # a dict, because it keeps the order
     return {name: np.array([_number(row.get(name)) for row in rows]) for name in names}
 
 
+def _path(run_dir):
+    return Path(run_dir) / "metrics.jsonl"
+
+
+def _line(row):
+    return json.dumps(row) + "\n"
+
+
+def _parse(line):
+    """A line as a dict with an integer `step`, or None if it is not one."""
+    try:
+        row = json.loads(line)
+        return row | {"step": int(row["step"])}
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
+
+
 def _number(value):
-    """A float, or NaN for whatever is not a number (null, text)."""
-    return float(value) if isinstance(value, (int, float)) else np.nan
-
-
-def read_metrics(folder, up_to=None):
-    """The lines of metrics.jsonl as dicts, those of later steps than `up_to` left out, as is a half-written last line."""
-    path = Path(folder) / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    metrics = []
-    for line in lines:
-        try:
-            metrics.append(json.loads(line))
-        except ValueError:
-            break
-    return [entry for entry in metrics if up_to is None or entry["step"] <= up_to]
+    return float(value) if isinstance(value, (int, float)) else math.nan

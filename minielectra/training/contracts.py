@@ -1,7 +1,4 @@
-"""What the training engine needs from a model, a batch and an optimizer, and what it offers:
-
-the contracts of this room.
-"""
+"""Contracts: what the engine needs from a model, a batch and an optimizer, and what it offers."""
 
 from typing import Protocol
 
@@ -55,6 +52,9 @@ class Optimizer(Protocol):
 
     MOMENTS: tuple  # names of the arrays [P] that it remembers from step to step
     blocks: list  # stretches of the flat buffer, with `start` and `stop`, that can be updated independently
+
+    def share(self, index, count):
+        """Numbers of the blocks that worker `index` of `count` updates; each block is in one share."""
 
     def update(self, gradient, rate, scale, step, blocks=None):
         """One update with gradient [P] · scale, of all blocks or some."""

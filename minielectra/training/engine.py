@@ -1,7 +1,4 @@
-"""The ways to run a step, behind one signature:
-
-plainly, on threads, or in processes. All give the same bits.
-"""
+"""The ways to run a step, with the same bits: plainly, on threads, or in processes."""
 
 import math
 

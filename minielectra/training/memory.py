@@ -1,7 +1,4 @@
-"""The memory of training:
-
-weights, moments and gradients in one block that all workers share, and the optimizer over it.
-"""
+"""The memory of training: one block that all workers share, and the optimizer over it."""
 
 from minielectra import optim
 
@@ -12,7 +9,7 @@ class Memory:
     def __init__(self, block, n_moments):
         self.values = block[0]  # [P] the weights
         self.moments = block[1 : 1 + n_moments]  # [n, P] what the optimizer remembers
-        self.gradients = block[1 + n_moments :]  # [S, P] one gradient per shard
+        self.gradients = [block[i] for i in range(1 + n_moments, len(block))]  # S of [P], one per shard
 
 
 def memory_shape(objective, n_shards):

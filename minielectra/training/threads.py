@@ -13,9 +13,9 @@ class Threads:
     """A team of workers, each on a thread of its own. A team of one works on the caller's."""
 
     def __init__(self, objective, shape, dtype, xp, count):
-        """shape, dtype:
+        """shape, dtype: of the shared block of memory, which is made here.
 
-        of the shared block of memory, which is made here; xp: its array module; count: workers.
+        xp: the block's array module; count: the number of workers.
         """
         self.block = xp.zeros(shape, dtype)
         self.workers = [Worker(objective, self.block, i, count) for i in range(count)]

@@ -19,6 +19,7 @@ class TrainingConfig(Settings):
     adam_beta1: float = setting(0.9, "decay of Adam's first moment", at_least=0, below=1)
     adam_beta2: float = setting(0.999, "decay of Adam's second moment", at_least=0, below=1)
     adam_epsilon: float = setting(1e-6, "added to the root of Adam's second moment", above=0)
+    muon_momentum: float = setting(0.95, "momentum of Muon", at_least=0, below=1)
     bias_correction: bool = setting(
         False, "whether Adam corrects its moments' bias; the released code does not"
     )

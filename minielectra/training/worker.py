@@ -8,12 +8,12 @@ from minielectra.training.step import sum_gradients
 
 
 class Worker:
-    """Every `count`-th shard from `index` on, and every `count`-th block of the flat buffers."""
+    """Every `count`-th shard from `index` on, and its share of the optimizer's blocks."""
 
     def __init__(self, objective, block, index, count):
-        """objective:
+        """objective: its structure counts, not its numbers.
 
-        its structure counts, not its numbers; block: the array of a `Memory` that all workers share.
+        block: the array of a `Memory` that all workers share.
         """
         self.xp = array_module(block)
         self.memory = memory_of(objective, block)
@@ -23,13 +23,13 @@ class Worker:
         }
         self.workspace = Workspace(self.xp)
         self.optimizer = make_optimizer(self.replicas[index], self.memory)
-        self.numbers = range(len(self.optimizer.blocks))[index::count]
+        self.numbers = self.optimizer.share(index, count)
         self.blocks = [self.optimizer.blocks[number] for number in self.numbers]
 
     def run_shards(self, parts, normalizers, seed, number):
-        """Forward and backward of this worker's shards;
+        """Forward and backward of this worker's shards.
 
-        parts: a batch per shard -> [(shard, losses)], empty ones left out.
+        parts: a batch per shard -> [(shard, losses)], without those whose batch is empty.
         """
         ran = [(i, self._run_shard(i, parts[i], normalizers, seed, number)) for i in self.replicas]
         return [(i, losses) for i, losses in ran if losses]

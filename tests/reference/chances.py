@@ -14,8 +14,7 @@ from scipy import stats
 
 from minielectra.backend import RandomStream
 from minielectra.electra import corruption
-from minielectra.electra.corruption import Batch
-from minielectra.nn.layers import Run
+from minielectra.nn.layers import PassContext
 from minielectra.pretraining.pretraining_config import PretrainingConfig
 
 from . import checks, twins
@@ -91,20 +90,19 @@ def generator(temperature=1.0, copies=3000):
     Originals are the words it finds likeliest, so that right guesses are common: a token is labelled replaced as often as the
     sample differs, 1 − p(original). The last slot is unused: nothing there may change, whatever is sampled.
     """
-    model = checks.joint_model(settings=replace(checks.SETTINGS, sample_temperature=temperature), dtype=np.float32)
+    objective = checks.joint_model(settings=replace(checks.SETTINGS, sample_temperature=temperature), dtype=np.float32)
     batch, _ = checks.make_batch(checks.CONFIG, 5, slots=4)
     batch = batch.shard(slice(1, 2))  # a padded row whose last slot is unused
     with torch.no_grad():
-        _, p = twins.Twin(model, torch.float32).losses(batch, samples=np.zeros_like(batch.positions))
+        _, p = twins.Twin(objective, torch.float32).losses(batch, samples=np.zeros_like(batch.positions))
     law = p[0].double().numpy() ** (1.0 / temperature)
     law /= law.sum(axis=1, keepdims=True)
     used = batch.weights[0] > 0
     original = np.where(used, law.argmax(axis=1), batch.input_ids[0, batch.positions[0]])
     batch.input_ids[0, batch.positions[0]] = original  # where used, the generator sees [MASK]: its law stays
-    arrays = (batch.input_ids, batch.masked_ids, batch.token_type_ids, batch.valid, batch.positions, batch.weights)
-    many = Batch(*(np.repeat(array, copies, axis=0) for array in arrays), batch.padded)
+    many = batch.shard(np.zeros(copies, int))
     uniform = RandomStream((9,)).uniform(many.positions.size)
-    outcome, _ = model.forward(many, many.normalizers(), Run(), uniform)
+    outcome, _ = objective.forward(many, many.normalizers(), PassContext(), uniform)
     figures = {}
     for k, position in enumerate(batch.positions[0]):
         figures[f"samples, slot {k}"] = surprise(np.bincount(outcome.samples[:, k], minlength=len(law[k])), law[k])

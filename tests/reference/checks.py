@@ -11,16 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from minielectra.backend import RandomStream, to_device, to_host
+from minielectra import objectives
+from minielectra.backend import Purpose, RandomStream, to_device, to_host
 from minielectra.electra import towers as models
-from minielectra.electra.corruption import Batch
+from minielectra.electra.corruption import MaskedBatch
 from minielectra.electra.electra_config import ElectraConfig
 from minielectra.gradcheck.checker import compare
-from minielectra.nn.layers import Run
-from minielectra.objectives.electra import ElectraPretraining
-from minielectra.optim import adam as optimizer
+from minielectra.nn.layers import PassContext
+from minielectra.optim import schedule
 from minielectra.pretraining.pretraining_config import PretrainingConfig
-from minielectra.training.step import STREAM_SHARD, Trainee, slices
+from minielectra.training.engine import make_engine
+from minielectra.training.step import shard_slices
 
 from . import twins
 
@@ -73,7 +74,7 @@ def make_tokens(config, seed, count=5, length=11, padded=True):
 
 
 def make_batch(config, seed, slots=3, **sizes):
-    """(Batch, samples [B, K]): some slots unused, weights that are not all 1, some samples right."""
+    """(MaskedBatch, samples [B, K]): some slots unused, weights that are not all 1, some samples right."""
     random = np.random.default_rng([seed, 3])
     ids, valid, segments = make_tokens(config, seed, **sizes)
     positions = np.stack([random.permutation(n)[:slots] for n in valid.sum(axis=1)]).astype(np.int32)
@@ -84,7 +85,7 @@ def make_batch(config, seed, slots=3, **sizes):
     np.put_along_axis(masked, positions, np.where(weights > 0, 4, original), axis=1)
     samples = random.integers(0, config.vocab_size, positions.shape, dtype=np.int32)
     samples[:, 0] = original[:, 0]
-    return Batch(ids, masked, segments, valid, positions, weights, not valid.all()), samples
+    return MaskedBatch(ids, masked, segments, valid, positions, weights, not valid.all()), samples
 
 
 # --- errors
@@ -117,21 +118,21 @@ def torch_dtype(dtype):
 # --- what is measured
 
 
-def tower_errors(kind, config, dtype, seed=0, padded=True, rows=None, ws=None, **sizes):
+def tower_errors(kind, config, dtype, seed=0, padded=True, rows=None, workspace=None, **sizes):
     """One standalone tower: its logits, and every gradient for a random upstream gradient of mixed sign.
 
-    kind: class name in both libraries. rows [M]: the generator's flat positions to predict, None: all. ws: a Workspace or None.
+    kind: class name in both libraries. rows [M]: the generator's flat positions to predict, None: all.
     """
     model = getattr(models, kind)(config, dtype=dtype)
     fill(model.parameters, seed)
     twin = twins.Tower(kind, config, model.parameters.state(), torch_dtype(dtype))
     ids, valid, segments = make_tokens(config, seed, padded=padded, **sizes)
     valid = valid if padded else None
-    run, where = Run(ws), (rows,) if kind == "ElectraForMaskedLM" else ()
-    logits, cache = model.forward(ids, valid, segments, *where, run)
+    context, where = PassContext(workspace), (rows,) if kind == "ElectraForMaskedLM" else ()
+    logits, cache = model.forward(ids, valid, segments, *where, context)
     ours = {"logits": logits.copy()}  # with a workspace, what comes later may reuse memory
     upstream = np.random.default_rng([seed, 4]).standard_normal(logits.shape, np.float32).astype(dtype)
-    model.backward(upstream.copy(), cache, run)
+    model.backward(upstream.copy(), cache, context)
     ours |= {name: model.parameters[name].grad for name in model.parameters}
 
     logits = twin.logits(ids, valid, segments).reshape(ids.size, *upstream.shape[1:])
@@ -141,33 +142,39 @@ def tower_errors(kind, config, dtype, seed=0, padded=True, rows=None, ws=None, *
 
 
 def joint_model(config=CONFIG, settings=SETTINGS, dtype=np.float64, seed=0, xp=np):
-    """An ElectraPretraining with non-neutral weights."""
-    model = ElectraPretraining(config, settings, xp=xp, dtype=dtype)
-    fill(model.parameters, seed)
-    return model
+    """The objective that `settings` name, with non-neutral weights."""
+    objective = objectives.make(config, settings, xp=xp, dtype=dtype)
+    fill(objective.parameters, seed)
+    return objective
 
 
-def joint_gradients(model, batch, samples, ws=None):
-    """Our joint objective on the device of `model` -> {name: NumPy array}: both losses and every gradient."""
-    run = Run(ws)
-    xp = model.parameters.xp
-    model.parameters.zero_grad()
-    outcome, cache = model.forward(batch.to_device(xp), batch.normalizers(), run, samples=to_device(samples, xp))
-    model.backward(cache, run)
-    losses = {"generator's loss": outcome.gen_loss, "discriminator's loss": outcome.disc_loss}
-    found = {name: np.asarray(float(loss)) for name, loss in losses.items() if loss is not None}
-    return found | {name: to_host(model.parameters[name].grad) for name in model.parameters}
+def joint_gradients(objective, batch, samples, workspace=None):
+    """Our objective on its own device -> {name: NumPy array}: its losses and every gradient."""
+    context, parameters = PassContext(workspace), objective.parameters
+    xp = parameters.xp
+    parameters.zero_grad()
+    samples = to_device(samples, xp)
+    outcome, cache = objective.forward(batch.to_device(xp), batch.normalizers(), context, samples=samples)
+    objective.backward(cache, context)
+    found = {
+        f"{tower}'s loss": np.asarray(float(loss))
+        for tower, loss in zip(objective.towers, outcome.losses, strict=True)
+    }
+    return found | {name: to_host(parameters[name].grad) for name in parameters}
 
 
-def joint_errors(config=CONFIG, settings=SETTINGS, dtype=np.float64, seed=0, xp=np, ws=None, **sizes):
-    """The joint objective, corruption handed in: both losses and every gradient, shared embeddings included."""
-    model = joint_model(config, settings, dtype, seed, xp)
+def joint_errors(
+    config=CONFIG, settings=SETTINGS, dtype=np.float64, seed=0, xp=np, workspace=None, **sizes
+):
+    """The objective, corruption handed in: its losses and every gradient, shared embeddings included."""
+    objective = joint_model(config, settings, dtype, seed, xp)
     batch, samples = make_batch(config, seed, **sizes)
-    twin = twins.Twin(model, torch_dtype(dtype))
+    twin = twins.Twin(objective, torch_dtype(dtype))
     losses, _ = twin.losses(batch, samples)
     twin.backward(losses["total"])
     theirs = {f"{name}'s loss": loss.detach().numpy() for name, loss in losses.items() if name != "total"}
-    return relative_errors(joint_gradients(model, batch, samples, ws), theirs | twins.gradients(twin.parameters))
+    ours = joint_gradients(objective, batch, samples, workspace)
+    return relative_errors(ours, theirs | twins.gradients(twin.parameters))
 
 
 def difference_errors(config=CONFIG, settings=SETTINGS, seed=0, xp=np, **options):
@@ -176,16 +183,16 @@ def difference_errors(config=CONFIG, settings=SETTINGS, seed=0, xp=np, **options
     xp: where the gradients are computed. options: those of `gradcheck.compare`. Key biases are measured as in `relative_errors`.
     -> {tensor name: relative error}
     """
-    device, model = joint_model(config, settings, seed=seed, xp=xp), joint_model(config, settings, seed=seed)
+    device, host = joint_model(config, settings, seed=seed, xp=xp), joint_model(config, settings, seed=seed)
     batch, samples = make_batch(config, seed)
     gradients = joint_gradients(device, batch, samples)
 
     def total():
-        outcome, _ = model.forward(batch, batch.normalizers(), Run(), samples=samples)
-        loss = settings.gen_weight * outcome.gen_loss
-        return loss if outcome.disc_loss is None else loss + settings.disc_weight * outcome.disc_loss
+        outcome, _ = host.forward(batch, batch.normalizers(), PassContext(), samples=samples)
+        weights = (settings.gen_weight, settings.disc_weight)
+        return sum(weight * loss for weight, loss in zip(weights, outcome.losses, strict=False))
 
-    values = {name: model.parameters[name].value for name in model.parameters}
+    values = {name: host.parameters[name].value for name in host.parameters}
     results = compare(total, values, {name: gradients[name] for name in values}, **options)
     errors = {name: result.relative_error for name, result in results.items()}
     for name in (name for name in errors if name.endswith(".key.bias")):
@@ -210,30 +217,33 @@ class Trajectory:
         return {name: float(error) for name, error in named.items()} | self.weights
 
 
-def training_trajectory(config=CONFIG, settings=SETTINGS, dtype=np.float64, seed=0, steps=STEPS):
-    """The first steps of training: `Trainee.step` as a run calls it, and the twin, which corrupts, samples and updates by itself.
+def training_trajectory(
+    config=CONFIG, settings=SETTINGS, dtype=np.float64, seed=0, steps=STEPS, workers=None
+):
+    """The first steps of training: `Engine.step` as a run calls it, and the twin, which corrupts, samples and updates by itself.
 
-    The error of a tensor's final weights is relative to how far training moved it, not to its size, which would flatter.
+    workers: of the engine. The error of a tensor's final weights is relative to how far training moved it, and not
+    to its size, because that would be misleading.
     """
-    model = joint_model(config, settings, dtype, seed)
-    before = {name: array.copy() for name, array in model.parameters.state().items()}
-    twin, trainee = twins.Twin(model, torch_dtype(dtype)), Trainee(model)
+    objective = joint_model(config, settings, dtype, seed)
+    before = {name: array.copy() for name, array in objective.parameters.state().items()}
+    twin, engine = twins.Twin(objective, torch_dtype(dtype)), make_engine(objective, workers=workers)
     adam = (twins.TorchAdamW if settings.bias_correction else twins.ElectraAdam)(twin.parameters, settings)
     ours, theirs = [], []
     for step in range(steps):
         batch, _ = make_batch(config, 100 + step, count=settings.batch_size)
-        result = trainee.step(batch, optimizer.learning_rate(step, steps, PEAK, WARMUP), seed, step)
+        result = engine.step(batch, schedule.learning_rate(step, steps, PEAK, WARMUP), seed, step)
         ours.append((result.gen_loss, result.disc_loss, result.grad_norm))
-        numbers = [  # those of the run: one stream a shard
-            RandomStream((seed, STREAM_SHARD, step, i)).uniform(batch.positions[part].size, dtype)
-            for i, part in enumerate(slices(len(batch.input_ids), settings.shards))
+        numbers = [  # those of the run: one stream per shard
+            RandomStream((seed, Purpose.STEP, step, i)).uniform(batch.positions[part].size, dtype)
+            for i, part in enumerate(shard_slices(len(batch.input_ids), settings.shards))
         ]
         losses, _ = twin.losses(batch, uniform=np.concatenate(numbers))
         twin.backward(losses["total"])
         norm = twins.clip(twin.parameters, settings.clip_norm)
         theirs.append((float(losses["generator"].detach()), float(losses["discriminator"].detach()), norm))
         adam.step(twins.schedule(step, steps, PEAK, WARMUP))
-    moved = {name: array - before[name] for name, array in trainee.model.parameters.state().items()}
-    trainee.close()
+    moved = {name: array - before[name] for name, array in engine.objective.parameters.state().items()}
+    engine.close()
     expected = {name: p.detach().numpy() - before[name] for name, p in twin.parameters.items()}
     return Trajectory(np.array(ours), np.array(theirs), relative_errors(moved, expected))

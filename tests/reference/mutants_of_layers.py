@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
+from minielectra import ops
 from minielectra.electra import towers as models
-from minielectra.nn import encoder, layers
+from minielectra.nn import layers
 from minielectra.nn.encoder import Block, Residual, SelfAttention
 from minielectra.nn.layers import Embeddings
 from minielectra.ops.fast import gelu as fast_gelu
@@ -22,7 +23,7 @@ MUTANTS = Mutants()
 
 @MUTANTS.add("LayerNorm's variance divides by n − 1", hidden=True)
 def _(mp):
-    forward, backward = layers.layernorm_forward, layers.layernorm_backward
+    forward, backward = ops.layernorm_forward, ops.layernorm_backward
 
     def factor(x):
         return math.sqrt(1.0 - 1.0 / x.shape[1])
@@ -33,8 +34,8 @@ def _(mp):
         dweight += factor(dy) * own
         return dx
 
-    mp.setattr(layers, "layernorm_forward", lambda x, w, *rest, **more: forward(x, w * factor(x), *rest, **more))
-    mp.setattr(layers, "layernorm_backward", mutated)
+    mp.setattr(ops, "layernorm_forward", lambda x, w, *rest, **more: forward(x, w * factor(x), *rest, **more))
+    mp.setattr(ops, "layernorm_backward", mutated)
 
 
 @MUTANTS.add("LayerNorm does not subtract the mean", hidden=True)
@@ -50,25 +51,24 @@ def _(mp):
         g = dy * weight
         return r * (g - xhat * (g * xhat).mean(axis=1, keepdims=True))
 
-    mp.setattr(layers, "layernorm_forward", forward)
-    mp.setattr(layers, "layernorm_backward", backward)
+    mp.setattr(ops, "layernorm_forward", forward)
+    mp.setattr(ops, "layernorm_backward", backward)
 
 
 @MUTANTS.add("LayerNorm's ε is 1e-5, PyTorch's default", hidden=True)
 def _(mp):
-    original = layers.layernorm_forward
-    mp.setattr(layers, "layernorm_forward", lambda x, w, b, eps, **more: original(x, w, b, 1e-5, **more))
+    original = ops.layernorm_forward
+    mp.setattr(ops, "layernorm_forward", lambda x, w, b, eps, **more: original(x, w, b, 1e-5, **more))
 
 
 @MUTANTS.add("LayerNorm's backward lacks the projection term")
 def _(mp):
     def backward(dy, cache, dweight, dbias, **more):
-        _, r, weight = cache
         layernorm_backward(dy, cache, dweight, dbias)
-        g = dy * weight
-        return r * (g - g.mean(axis=1, keepdims=True))
+        g = dy * cache.weight
+        return cache.rstd * (g - g.mean(axis=1, keepdims=True))
 
-    mp.setattr(layers, "layernorm_backward", backward)
+    mp.setattr(ops, "layernorm_backward", backward)
 
 
 # --- GELU
@@ -86,12 +86,12 @@ def _(mp):
 
 @MUTANTS.add("the generator's head follows hidden_act", check="generator, tanh GELU", hidden=True)
 def _(mp):
-    mp.setattr(models, "Gelu", lambda name: layers.Gelu("gelu_new"))
+    mp.setattr(models, "Activation", lambda name: layers.Activation("gelu_new"))
 
 
 @MUTANTS.add("the discriminator's head ignores hidden_act", check="discriminator, tanh GELU", hidden=True)
 def _(mp):
-    mp.setattr(models, "Gelu", lambda name: layers.Gelu("gelu"))
+    mp.setattr(models, "Activation", lambda name: layers.Activation("gelu"))
 
 
 @MUTANTS.add("float32 erf: the polynomial's argument is clipped at 2", check="generator, float32", hidden=True)
@@ -101,8 +101,8 @@ def _(mp):
 
 @MUTANTS.add("GELU's derivative is Φ(x) alone")
 def _(mp):
-    mp.setattr(layers.Gelu, "forward", lambda self, x, run: gelu.gelu_forward(x))
-    mp.setattr(layers.Gelu, "backward", lambda self, dy, cache, run: dy * cache[1])
+    mp.setattr(layers.Activation, "forward", lambda self, x, context: gelu.gelu_forward(x))
+    mp.setattr(layers.Activation, "backward", lambda self, dy, cache, context: dy * cache.cdf)
 
 
 # --- attention
@@ -110,7 +110,7 @@ def _(mp):
 
 @MUTANTS.add("attention is scaled by 1/√H, not by 1/√d", hidden=True)
 def _(mp):
-    forward, backward = encoder.attention_forward, encoder.attention_backward
+    forward, backward = ops.attention_forward, ops.attention_backward
 
     def scaled(q, *rest, **more):
         return forward(q / math.sqrt(q.shape[1]), *rest, **more)
@@ -119,45 +119,52 @@ def _(mp):
         backward(do, cache, dq, *rest, **more)
         dq /= math.sqrt(do.shape[1])
 
-    mp.setattr(encoder, "attention_forward", scaled)
-    mp.setattr(encoder, "attention_backward", scaled_backward)
+    mp.setattr(ops, "attention_forward", scaled)
+    mp.setattr(ops, "attention_backward", scaled_backward)
 
 
 @MUTANTS.add("heads are interleaved", hidden=True)
 def _(mp):
     def heads(self, x, shape):
-        width = self.project.weight.value.shape[1] // self.heads
+        width = self.project.weight.shape[1] // self.heads
         split = x.reshape(*shape, -1, width, self.heads)  # a head's features are spread over the row
-        return [split[:, :, m].transpose(0, 3, 1, 2) for m in range(split.shape[2])]
+        return [split[:, :, part].transpose(0, 3, 1, 2) for part in range(split.shape[2])]
 
     mp.setattr(SelfAttention, "_heads", heads)
 
 
 @MUTANTS.add("padding is attended to", hidden=True)
 def _(mp):
-    mp.setattr(encoder, "attention_mask", lambda valid, dtype: np.zeros((len(valid), 1, 1, valid.shape[1]), dtype))
+    mp.setattr(ops, "additive_mask", lambda valid, dtype: np.zeros((len(valid), 1, 1, valid.shape[1]), dtype))
 
 
 @MUTANTS.add("padding is attended to a little: the mask is −10", hidden=True)
 def _(mp):
-    mp.setattr(encoder, "attention_mask", lambda valid, dtype: np.where(valid, 0.0, -10.0).astype(dtype)[:, None, None, :])
+    def mask(valid, dtype):
+        return np.where(valid, 0.0, -10.0).astype(dtype)[:, None, None, :]
+
+    mp.setattr(ops, "additive_mask", mask)
 
 
 @MUTANTS.add("keys and values are exchanged", hidden=True)
 def _(mp):
-    forward, backward = encoder.attention_forward, encoder.attention_backward
-    mp.setattr(encoder, "attention_forward", lambda q, k, v, *rest, **more: forward(q, v, k, *rest, **more))
-    mp.setattr(encoder, "attention_backward", lambda do, cache, dq, dk, dv, **more: backward(do, cache, dq, dv, dk, **more))
+    forward, backward = ops.attention_forward, ops.attention_backward
+
+    def exchanged(do, cache, dq, dk, dv, **more):
+        return backward(do, cache, dq, dv, dk, **more)
+
+    mp.setattr(ops, "attention_forward", lambda q, k, v, *rest, **more: forward(q, v, k, *rest, **more))
+    mp.setattr(ops, "attention_backward", exchanged)
 
 
 @MUTANTS.add("softmax's backward lacks the correction")
 def _(mp):
-    original = encoder.attention_backward  # which takes the correction from o, the last of the cache
+    original = ops.attention_backward  # which computes the correction from o
 
     def backward(do, cache, *out, **more):
-        return original(do, (*cache[:-1], np.zeros_like(cache[-1])), *out, **more)
+        return original(do, cache._replace(o=np.zeros_like(cache.o)), *out, **more)
 
-    mp.setattr(encoder, "attention_backward", backward)
+    mp.setattr(ops, "attention_backward", backward)
 
 
 # --- blocks and embeddings
@@ -165,25 +172,25 @@ def _(mp):
 
 @MUTANTS.add("LayerNorm before each half of a block, not after", hidden=True)
 def _(mp):
-    def forward(self, x, mask, shape, run):
+    def forward(self, x, mask, shape, context):
         first, second = self.attention_output, self.output
-        n, c1 = first.norm.forward(x.copy(), run)  # a layer may overwrite what it is given
-        a, c2 = self.attention.forward(n, mask, shape, run)
-        z, c3 = first.dense.forward(a, run)
+        n, norm1 = first.norm.forward(x.copy(), context)  # a layer may overwrite what it is given
+        a, attention = self.attention.forward(n, mask, shape, context)
+        z, dense1 = first.dense.forward(a, context)
         z += x
-        n, c4 = second.norm.forward(z.copy(), run)
-        f, c5 = self.intermediate.forward(n, run)
-        g, c6 = self.gelu.forward(f, run)
-        y, c7 = second.dense.forward(g, run)
-        return y + z, (c1, c2, c3, c4, c5, c6, c7)
+        n, norm2 = second.norm.forward(z.copy(), context)
+        f, intermediate = self.intermediate.forward(n, context)
+        g, activation = self.activation.forward(f, context)
+        y, dense2 = second.dense.forward(g, context)
+        return y + z, (norm1, attention, dense1, norm2, intermediate, activation, dense2)
 
-    def backward(self, dy, cache, run):
+    def backward(self, dy, cache, context):
         first, second = self.attention_output, self.output
-        c1, c2, c3, c4, c5, c6, c7 = cache
-        df = self.gelu.backward(second.dense.backward(dy, c7, run), c6, run)
-        dz = dy + second.norm.backward(self.intermediate.backward(df, c5, run), c4, run)
-        dn = self.attention.backward(first.dense.backward(dz, c3, run), c2, run)
-        dy[...] = dz + first.norm.backward(dn, c1, run)  # dx stands where dy stood
+        norm1, attention, dense1, norm2, intermediate, activation, dense2 = cache
+        df = self.activation.backward(second.dense.backward(dy, dense2, context), activation, context)
+        dz = dy + second.norm.backward(self.intermediate.backward(df, intermediate, context), norm2, context)
+        dn = self.attention.backward(first.dense.backward(dz, dense1, context), attention, context)
+        dy[...] = dz + first.norm.backward(dn, norm1, context)  # dx stands where dy stood
         return dy
 
     mp.setattr(Block, "forward", forward)
@@ -193,22 +200,46 @@ def _(mp):
 @MUTANTS.add("no residual connections", hidden=True)
 def _(mp):
     forward, backward = Residual.forward, Residual.backward
-    mp.setattr(Residual, "forward", lambda self, inner, x, run: forward(self, inner, np.zeros_like(x), run))
-    mp.setattr(Residual, "backward", lambda *a: ((found := backward(*a))[0], np.zeros_like(found[1])))
+
+    def without(self, dy, cache, context):
+        dinner, dx = backward(self, dy, cache, context)
+        return dinner, np.zeros_like(dx)
+
+    mp.setattr(Residual, "forward", lambda self, inner, x, context: forward(self, inner, np.zeros_like(x), context))
+    mp.setattr(Residual, "backward", without)
 
 
 @MUTANTS.add("segments are ignored", hidden=True)
 def _(mp):
-    forward, backward = layers.embeddings_forward, layers.embeddings_backward
-    mp.setattr(layers, "embeddings_forward", lambda i, s, w, p, t, **more: forward(i, s, w, p, np.zeros_like(t), **more))
-    mp.setattr(layers, "embeddings_backward", lambda dy, cache, w, p, t: backward(dy, cache, w, p, np.zeros_like(t)))
+    forward, backward = ops.embeddings_forward, ops.embeddings_backward
+    mp.setattr(ops, "embeddings_forward", lambda i, s, w, p, t: forward(i, s, w, p, np.zeros_like(t)))
+    mp.setattr(ops, "embeddings_backward", lambda dy, cache, w, p, t: backward(dy, cache, w, p, np.zeros_like(t)))
 
 
 @MUTANTS.add("positions count from 1", hidden=True)
 def _(mp):
-    forward, backward = layers.embeddings_forward, layers.embeddings_backward
-    mp.setattr(layers, "embeddings_forward", lambda i, s, w, p, *rest, **more: forward(i, s, w, p[1:], *rest, **more))
-    mp.setattr(layers, "embeddings_backward", lambda dy, cache, w, p, t: backward(dy, cache, w, p[1:], t))
+    forward, backward = ops.embeddings_forward, ops.embeddings_backward
+    mp.setattr(ops, "embeddings_forward", lambda i, s, w, p, t: forward(i, s, w, p[1:], t))
+    mp.setattr(ops, "embeddings_backward", lambda dy, cache, w, p, t: backward(dy, cache, w, p[1:], t))
+
+
+class Identity:
+    """A layer that does nothing."""
+
+    def __init__(self, *_):
+        pass
+
+    def forward(self, x, context):
+        return x, None
+
+    def backward(self, dy, cache, context):
+        return dy
+
+
+class DeclaredIdentity(layers.LayerNorm):
+    """A layer norm that has its parameters and does nothing."""
+
+    forward, backward = Identity.forward, Identity.backward
 
 
 @MUTANTS.add("the embeddings' LayerNorm is skipped", hidden=True)
@@ -222,33 +253,20 @@ def _(mp):
     mp.setattr(Embeddings, "__init__", init)
 
 
-class Identity:
-    """A layer that does nothing."""
-
-    def __init__(self, *_):
-        pass
-
-    def forward(self, x, run):
-        return x, None
-
-    def backward(self, dy, cache, run):
-        return dy
-
-
 @MUTANTS.add("the generator head's LayerNorm is skipped", hidden=True)
 def _(mp):
-    mp.setattr(models, "LayerNorm", Identity)
+    mp.setattr(models, "LayerNorm", DeclaredIdentity)
 
 
 @MUTANTS.add("the heads' activation is skipped", hidden=True)
 def _(mp):
-    mp.setattr(models, "Gelu", Identity)
+    mp.setattr(models, "Activation", Identity)
 
 
 @MUTANTS.add("bias gradients are lost")
 def _(mp):
-    original = layers.linear_backward
-    mp.setattr(layers, "linear_backward", lambda dy, c, dw, db, **more: original(dy, c, dw, np.zeros_like(db), **more))
+    original = ops.linear_backward
+    mp.setattr(ops, "linear_backward", lambda dy, c, dw, db, **more: original(dy, c, dw, np.zeros_like(db), **more))
 
 
 @MUTANTS.add("of a word's repetitions one gradient is kept")
@@ -261,7 +279,7 @@ def _(mp):
 
 @MUTANTS.add("the discriminator's gradient does not reach the shared embeddings")
 def _(mp):
-    def backward(self, dhidden, cache, run):
-        self.encoder.backward(dhidden, cache[1], run)
+    def backward(self, dhidden, cache, context):
+        self.encoder.backward(dhidden, cache.encoder, context)
 
     mp.setattr(models.ElectraForPreTraining, "encode_backward", backward)

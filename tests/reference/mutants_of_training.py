@@ -1,17 +1,18 @@
-"""Mistakes in what is learned from what: the tied matrix, losses, labels, samples, the step and the optimiser."""
+"""Mistakes in what is learned from what: the tied matrix, losses, labels, samples, the step and the optimizer."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
 
-from minielectra.electra import towers as models
-from minielectra.nn import layers
-from minielectra.nn.parameters import Parameter
-from minielectra.objectives import electra as pretraining
-from minielectra.optim import adam as optimizer
+from minielectra import ops
+from minielectra.electra.corruption import MaskedNormalizers
+from minielectra.nn.layers import TiedLinear
+from minielectra.objectives import electra
+from minielectra.optim import blocks, schedule
 from minielectra.optim.adam import Adam
-from minielectra.training import step as training_step
-from minielectra.training.step import Worker
+from minielectra.training import engine
+from minielectra.training.worker import Worker
 
 from . import chances, checks
 from .mutation import Mutants
@@ -24,23 +25,24 @@ MUTANTS = Mutants()
 
 @MUTANTS.add("the output matrix adds nothing to the word table's gradient")
 def _(mp):
-    def backward(self, dy, cache, run):
-        return layers.linear_backward(dy, cache, np.zeros_like(self.weight.grad), self.bias.grad, ws=run.ws)
+    def backward(self, dy, cache, context):
+        unused = np.zeros_like(self.weight.grad)
+        return ops.linear_backward(dy, cache, unused, self.bias.grad, workspace=context.workspace)
 
-    mp.setattr(models.TiedLinear, "backward", backward)
+    mp.setattr(TiedLinear, "backward", backward)
 
 
 @MUTANTS.add("the output matrix is a copy of the word table", check="training, float64")
 def _(mp):
-    forward = models.TiedLinear.forward
+    forward = TiedLinear.forward
 
-    def untied(self, x, run):
-        if not hasattr(self, "copied"):
-            self.copied = True
-            self.weight = Parameter(self.weight.value.copy(), np.zeros_like(self.weight.grad))
-        return forward(self, x, run)
+    def untied(self, x, context):
+        if not hasattr(self, "table"):
+            self.table, self.weight = self.weight, copy.copy(self.weight)
+            self.weight.value, self.weight.grad = self.table.value.copy(), np.zeros_like(self.table.grad)
+        return forward(self, x, context)
 
-    mp.setattr(models.TiedLinear, "forward", untied)
+    mp.setattr(TiedLinear, "forward", untied)
 
 
 # --- losses and labels
@@ -48,50 +50,50 @@ def _(mp):
 
 @MUTANTS.add("the MLM loss is divided by the number of slots", hidden=True)
 def _(mp):
-    original = pretraining.cross_entropy_forward
-    mp.setattr(pretraining, "cross_entropy_forward", lambda x, y, w, z: original(x, y, w, len(w)))
+    original = ops.cross_entropy_forward
+    mp.setattr(ops, "cross_entropy_forward", lambda x, y, w, z: original(x, y, w, len(w)))
 
 
 @MUTANTS.add("unused slots count in the MLM loss", hidden=True)
 def _(mp):
-    original = pretraining.cross_entropy_forward
-    mp.setattr(pretraining, "cross_entropy_forward", lambda x, y, w, z: original(x, y, np.where(w > 0, w, 1.0), z))
+    original = ops.cross_entropy_forward
+    mp.setattr(ops, "cross_entropy_forward", lambda x, y, w, z: original(x, y, np.where(w > 0, w, 1.0), z))
 
 
 @MUTANTS.add("padding counts in the discriminator's loss", hidden=True)
 def _(mp):
-    original = pretraining.binary_cross_entropy_forward
-    mp.setattr(pretraining, "binary_cross_entropy_forward", lambda x, y, w, z: original(x, y, np.ones_like(w), w.size))
+    original = ops.binary_cross_entropy_forward
+    mp.setattr(ops, "binary_cross_entropy_forward", lambda x, y, w, z: original(x, y, np.ones_like(w), w.size))
 
 
 @MUTANTS.add("λ is forgotten")
 def _(mp):
-    original = pretraining.binary_cross_entropy_backward
-    mp.setattr(pretraining, "binary_cross_entropy_backward", lambda cache, weight: original(cache))
+    original = ops.binary_cross_entropy_backward
+    mp.setattr(ops, "binary_cross_entropy_backward", lambda cache, weight: original(cache))
 
 
 @MUTANTS.add("the generator's weight is forgotten")
 def _(mp):
-    original = pretraining.cross_entropy_backward
-    mp.setattr(pretraining, "cross_entropy_backward", lambda cache, weight: original(cache))
+    original = ops.cross_entropy_backward
+    mp.setattr(ops, "cross_entropy_backward", lambda cache, weight: original(cache))
 
 
 @MUTANTS.add("a right guess is labelled replaced", check="samples of the model", hidden=True)
 def _(mp):
-    original = pretraining.replace_tokens
+    original = electra.replace_tokens
 
     def replace_tokens(ids, positions, used, samples):
         corrupted, replaced = original(ids, positions, used, samples)
         np.put_along_axis(replaced, positions, used, axis=1)
         return corrupted, replaced
 
-    mp.setattr(pretraining, "replace_tokens", replace_tokens)
+    mp.setattr(electra, "replace_tokens", replace_tokens)
 
 
 @MUTANTS.add("unused slots are corrupted too", hidden=True)
 def _(mp):
-    original = pretraining.replace_tokens
-    mp.setattr(pretraining, "replace_tokens", lambda ids, at, used, samples: original(ids, at, np.ones_like(used), samples))
+    original = electra.replace_tokens
+    mp.setattr(electra, "replace_tokens", lambda ids, at, used, samples: original(ids, at, np.ones_like(used), samples))
 
 
 # --- chance
@@ -99,7 +101,7 @@ def _(mp):
 
 @MUTANTS.add("the likeliest word instead of a sample", check="samples of the model", hidden=True)
 def _(mp):
-    mp.setattr(pretraining, "sample_categorical", lambda p, u, temperature: p.argmax(axis=1).astype(np.int32))
+    mp.setattr(electra, "sample_categorical", lambda p, u, temperature: p.argmax(axis=1).astype(np.int32))
 
 
 @MUTANTS.add("temperature multiplies instead of dividing", check="samples", hidden=True)
@@ -110,8 +112,8 @@ def _(mp):
 
 @MUTANTS.add("samples lie one word too low", check="training, float64", hidden=True)
 def _(mp):
-    original = pretraining.sample_categorical
-    mp.setattr(pretraining, "sample_categorical", lambda p, u, t: np.maximum(original(p, u, t) - 1, 0))
+    original = electra.sample_categorical
+    mp.setattr(electra, "sample_categorical", lambda p, u, t: np.maximum(original(p, u, t) - 1, 0))
 
 
 @MUTANTS.add("positions are drawn with replacement", check="chosen sets", hidden=True)
@@ -120,17 +122,17 @@ def _(mp):
     mp.setattr(chances.corruption, "choose_positions", lambda *arguments: original(*arguments[:-1], True))
 
 
-# --- the step and the optimiser
+# --- the step and the optimizer
 
 
 @MUTANTS.add("weight decay on biases", check="training, float64", hidden=True)
 def _(mp):
-    mp.setattr(optimizer, "decays", lambda name: "LayerNorm" not in name)
+    mp.setattr(blocks, "decays", lambda name: "LayerNorm" not in name)
 
 
 @MUTANTS.add("weight decay on LayerNorm's weights", check="training, float64", hidden=True)
 def _(mp):
-    mp.setattr(optimizer, "decays", lambda name: not name.endswith(".bias"))
+    mp.setattr(blocks, "decays", lambda name: not name.endswith(".bias"))
 
 
 @MUTANTS.add("weight decay goes through the moments (L2)", check="training, float64", hidden=True)
@@ -157,13 +159,17 @@ def _(mp):
 @MUTANTS.add("the moments' bias is corrected", check="training, float64", hidden=True)
 def _(mp):
     init = Adam.__init__
-    mp.setattr(Adam, "__init__", lambda self, p, config, *rest: init(self, p, replace(config, bias_correction=True), *rest))
+
+    def corrected(self, parameters, config, *rest):
+        init(self, parameters, replace(config, bias_correction=True), *rest)
+
+    mp.setattr(Adam, "__init__", corrected)
 
 
 @MUTANTS.add("the schedule is one step ahead", check="training, float64", hidden=True)
 def _(mp):
-    original = optimizer.learning_rate
-    mp.setattr(optimizer, "learning_rate", lambda step, *rest: original(step + 1, *rest))
+    original = schedule.learning_rate
+    mp.setattr(schedule, "learning_rate", lambda step, *rest: original(step + 1, *rest))
 
 
 @MUTANTS.add("the learning rate falls only after the warm-up", check="training, float64", hidden=True)
@@ -171,26 +177,25 @@ def _(mp):
     def linear(step, steps, peak, warmup):
         return peak * min(step / warmup, (steps - step) / (steps - warmup))
 
-    mp.setattr(optimizer, "learning_rate", linear)
+    mp.setattr(schedule, "learning_rate", linear)
 
 
 @MUTANTS.add("no clipping", check="training, float64", hidden=True)
 def _(mp):
-    original = training_step.clip_scale
-    mp.setattr(training_step, "clip_scale", lambda norm, limit: (original(norm, limit)[0], 1.0))
+    mp.setattr(engine, "clip_scale", lambda norm, limit: 1.0)
 
 
 def _after_each_shard(mp, change):
     """Have `change(gradient [P], PretrainingConfig)` scale every shard's gradient."""
-    original = Worker._shard
+    original = Worker._run_shard
 
-    def shard(self, i, *rest):
+    def run_shard(self, i, *rest):
         losses = original(self, i, *rest)
-        model = self.replicas[i]
-        model.parameters.grad *= change(model.parameters.grad, model.pretraining)
+        objective = self.replicas[i]
+        objective.parameters.grad[...] *= change(objective.parameters.grad, objective.config)
         return losses
 
-    mp.setattr(Worker, "_shard", shard)
+    mp.setattr(Worker, "_run_shard", run_shard)
 
 
 @MUTANTS.add("each shard is clipped on its own", check="training, float64", hidden=True)
@@ -205,9 +210,10 @@ def _(mp):
 
 @MUTANTS.add("each shard is averaged over its own tokens", check="training, float64", hidden=True)
 def _(mp):
-    original = Worker._shard
+    original = Worker._run_shard
 
-    def shard(self, i, part, normalizers, *rest):
-        return original(self, i, part, tuple(checks.SETTINGS.shards * own for own in part.normalizers()), *rest)
+    def run_shard(self, i, part, normalizers, *rest):
+        own = MaskedNormalizers(*(checks.SETTINGS.shards * count for count in part.normalizers()))
+        return original(self, i, part, own, *rest)
 
-    mp.setattr(Worker, "_shard", shard)
+    mp.setattr(Worker, "_run_shard", run_shard)

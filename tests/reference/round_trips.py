@@ -12,10 +12,10 @@ import numpy as np
 import torch
 import transformers
 
-from minielectra.data.text.corpus import read_lines
+from minielectra.data.text.corpus import corpus_lines
 from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
 from minielectra.electra import towers as models
-from minielectra.pretraining.pretraining_config import configure
+from minielectra.pretraining.presets import configure
 
 from . import checks, twins
 
@@ -31,7 +31,7 @@ def missing_data():
 
 def sentences(count=8):
     """`count` lines of prose from the corpora."""
-    lines = (line for line in read_lines(TEXT) if 60 < len(line) < 300)
+    lines = (line for line in corpus_lines(TEXT) if 60 < len(line) < 300)
     return [next(lines) for _ in range(count)]
 
 

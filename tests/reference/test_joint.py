@@ -33,10 +33,10 @@ def test_losses_and_every_gradient(case, dtype):
 
 @precisions
 def test_in_a_workspace(dtype):
-    ws = Workspace()
+    workspace = Workspace()
     for seed in range(3):
-        ws.reset()
-        small(joint_errors(dtype=dtype, seed=seed, ws=ws), dtype)
+        workspace.reset()
+        small(joint_errors(dtype=dtype, seed=seed, workspace=workspace), dtype)
 
 
 @pytest.mark.gpu

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from minielectra import objectives
 from minielectra.backend import Workspace
-from minielectra.objectives.electra import generator_config
-from minielectra.pretraining.pretraining_config import PRESETS, configure
+from minielectra.pretraining.presets import PRESETS, configure
 
 from .checks import CONFIG, TOLERANCE, tower_errors, worst
 
@@ -55,17 +55,16 @@ def test_generator_at_chosen_positions(dtype):
 @precisions
 @both
 def test_tower_in_a_workspace(kind, dtype):
-    ws = Workspace()
+    workspace = Workspace()
     for seed in range(3):  # memory of the first pass is what the others work in
-        ws.reset()
-        small(tower_errors(kind, CONFIG, dtype, seed=seed, ws=ws), dtype)
+        workspace.reset()
+        small(tower_errors(kind, CONFIG, dtype, seed=seed, workspace=workspace), dtype)
 
 
 def preset_config(preset, kind):
     """A preset's widths and vocabulary, at most two layers deep (one where it is wide); the generator's for ElectraForMaskedLM."""
-    config, pretraining = configure(preset)
-    if kind == "ElectraForMaskedLM":
-        config = generator_config(config, pretraining)
+    objective = objectives.make(*configure(preset))  # which takes no memory
+    config = objective.towers["generator" if kind == "ElectraForMaskedLM" else "discriminator"].config
     return replace(config, num_hidden_layers=1 if preset in ("base", "large") else 2)
 
 

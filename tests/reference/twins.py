@@ -1,7 +1,7 @@
 """The PyTorch side: transformers' ELECTRA with our weights, the joint objective, and ELECTRA's optimiser.
 
 Written from the definitions (Clark et al. 2020; google-research/electra), sharing nothing with minielectra but its configurations,
-parameter names and `Batch`. B sequences of T tokens, K chosen positions each, V words.
+parameter names and `MaskedBatch`. B sequences of T tokens, K chosen positions each, V words.
 """
 
 import dataclasses
@@ -66,14 +66,10 @@ class Twin:
     encoders everything under the latter.
     """
 
-    def __init__(self, model, dtype):
-        """model: an ElectraPretraining, whose weights are copied; dtype: torch's."""
-        self.settings = model.pretraining
-        self.towers = {
-            name: build(kind, tower.config, dtype)
-            for name, kind in KINDS.items()
-            if (tower := getattr(model, name)) is not None
-        }  # fmt: skip
+    def __init__(self, objective, dtype):
+        """objective: one of pre-training, whose weights are copied; dtype: torch's."""
+        self.settings = objective.config
+        self.towers = {name: build(KINDS[name], tower.config, dtype) for name, tower in objective.towers.items()}
         shared = self.towers["generator"].electra.embeddings
         for module in self.towers.values():
             module.electra.embeddings = shared
@@ -85,16 +81,16 @@ class Twin:
             for tower, module in self.towers.items()
             for name, parameter in module.named_parameters()
         }
-        copy(model.parameters.state(), self.parameters)
+        copy(objective.parameters.state(), self.parameters)
 
     def losses(self, batch, samples=None, uniform=None):
-        """batch: a Batch on the host; samples [B, K] int to corrupt with, or uniform [B·K] to draw them with.
+        """batch: a MaskedBatch on the host; samples [B, K] int to corrupt with, or uniform [B·K] to draw them with.
 
         -> {"total", "generator", "discriminator"}: 0-d tensors, the last only under the electra objective; and the generator's
         probabilities [B, K, V].
         """
         ids, positions, weights = integers(batch.input_ids), integers(batch.positions), torch.from_numpy(batch.weights)
-        valid, segments = integers(batch.valid), integers(batch.token_type_ids)
+        valid, segments = integers(batch.valid), integers(batch.segments)
         rows = torch.arange(len(ids))[:, None]
         original = ids[rows, positions]
 

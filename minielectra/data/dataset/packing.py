@@ -1,15 +1,17 @@
-"""From sentences to training examples: packing, batching and shuffling.
+"""From sentences to training examples, and from examples to arrays.
 
-An example is a span of the token stream and a place to cut it, a row ``(start, split, end)``:
+An example is a span of a part's tokens and a place to split it, three numbers (start, split, end):
 
     two segments    [CLS] tokens[start:split] [SEP] tokens[split:end] [SEP]
     one segment     [CLS] tokens[start:end] [SEP]                               (split == end)
 
-The rules are those of ELECTRA's ``ExampleBuilder`` (google-research/electra ``build_pretraining_dataset.py``): sentences gather
-until they reach the target length or the document ends; the first segment gets about half of them; one example in ten has one
-segment; one in twenty gets a random, shorter target. It differs on two points, so that an example is three numbers and no text
-is lost: the original cuts off what exceeds the length, here the next example goes on with it; and the original may put
-a sentence into the first segment after one that went into the second, here segments are contiguous.
+The rules are those of ELECTRA's `ExampleBuilder` (google-research/electra, `build_pretraining_dataset.py`).
+Sentences are gathered until they reach the target length or the document ends. The first segment gets about
+half of them. One example in ten has a single segment. One in twenty gets a random, shorter target.
+
+Two points differ, so that an example is three numbers and no text is lost. The original cuts off what exceeds
+the length; here the next example continues with it. The original may put a sentence into the first segment
+after one that went into the second; here segments are contiguous.
 """
 
 import random
@@ -23,13 +25,13 @@ import numpy as np
 from minielectra.data.dataset.array_files import in_pieces, release
 from minielectra.errors import InputError
 
-SINGLE_SEGMENT, SHORT_TARGET = 0.1, 0.05  # shares of examples
-MINIMUM_TOKENS = 5  # a shorter rest of a document is dropped
-_PIECE = 1 << 16  # sentences read, and examples handed on, at a time
+SINGLE_SEGMENT, SHORT_TARGET = 0.1, 0.05  # shares of all examples
+MINIMUM_TOKENS = 5  # what is left of a document is dropped if it is shorter
+_PIECE = 1 << 16  # sentences that are read, and examples that are handed on, at a time
 
 
 def pack(*arguments, **options) -> np.ndarray:
-    """All that `pack_pieces` yields, as one array."""
+    """All that `pack_pieces` yields for the same arguments, as one array: int64 [examples, 3]."""
     return np.concatenate(list(pack_pieces(*arguments, **options)))
 
 
@@ -41,20 +43,23 @@ def pack_pieces(
     single_segment: float = SINGLE_SEGMENT,
     short_target: float = SHORT_TARGET,
 ) -> Iterator[np.ndarray]:
-    """Examples of at most ``seq_length`` tokens, specials included: rows int64 [m, 3] of (start, split, end) in stream order.
+    """Cut a part into examples: arrays of rows (start, split, end), int64 [about 65 536, 3], in text order.
 
-    ``sentence_lengths`` [S] are tokens per sentence, ``document_starts`` [D] the index of each document's first sentence;
-    ``single_segment`` and ``short_target`` are the shares of examples with one segment and with a shorter target. The
-    result depends on the arguments alone. Every token is in exactly one example, save ends of documents under 5 tokens. The rows
-    come in pieces of about 65 536, in memory that does not grow with the corpus (memory maps are fine), not even where all of it is
-    one document. Raises InputError where no example comes out.
+    sentence_lengths: [sentences] int, tokens in each; document_starts: [documents] int, the index of each
+    document's first sentence (both may be memory maps); seq_length: the most tokens in an example, special
+    ones included; seed: the result depends on the arguments alone; single_segment, short_target: shares of
+    examples with one segment, and with a shorter target.
+
+    Every token is in exactly one example, except for ends of documents of fewer than 5 tokens. Memory does
+    not grow with the corpus, even if all of it is one document. Raises InputError if `seq_length` is below 8
+    or not a single example comes out.
     """
     if seq_length < MINIMUM_TOKENS + 3:
         raise InputError(f"sequence length {seq_length} is too short; use at least {MINIMUM_TOKENS + 3}")
     rng = random.Random(seed)
-    rows, found = array("q"), False
+    rows, any_yielded = array("q"), False
     target, position = seq_length, 0
-    ends = []  # where the current document's sentences end, as far as read and not yet used up
+    ends = []  # where sentences of the current document end: those that are read and not yet used up
     for more, complete in _sentence_ends(np.asanyarray(sentence_lengths), np.asanyarray(document_starts)):
         ends += more
         enough = MINIMUM_TOKENS if complete else seq_length  # `_cut` looks no further than one target ahead
@@ -65,26 +70,33 @@ def pack_pieces(
             target = rng.randint(MINIMUM_TOKENS, seq_length) if rng.random() < short_target else seq_length
             if len(rows) >= 3 * _PIECE:
                 yield np.array(rows, np.int64).reshape(-1, 3)
-                rows, found = array("q"), True
+                rows, any_yielded = array("q"), True
         if complete:
             position = ends[-1]
         del ends[: bisect_right(ends, position)]
-    if not rows and not found:
-        raise InputError(
-            f"{position} tokens in {len(document_starts)} documents make no example of up to {seq_length} tokens; give more text"
-        )
+    if not rows and not any_yielded:
+        found = f"{position} tokens in {len(document_starts)} documents"
+        raise InputError(f"{found} make no example of up to {seq_length} tokens; give more text")
     if rows:
         yield np.array(rows, np.int64).reshape(-1, 3)
 
 
-def _sentence_ends(sentence_lengths: np.ndarray, document_starts: np.ndarray) -> Iterator[tuple[list[int], bool]]:
-    """(positions in the stream where sentences of one document end, whether they are its last) for stretches of the corpus."""
+def _sentence_ends(
+    sentence_lengths: np.ndarray, document_starts: np.ndarray
+) -> Iterator[tuple[list[int], bool]]:
+    """Stretches of documents, one after the other: (where sentences end, whether the document ends there
+    too).
+
+    Positions count tokens from the beginning of the part.
+    """
     first, position = 0, 0
     for lengths in in_pieces(sentence_lengths, _PIECE):
         last = first + len(lengths)
         ends = (position + np.cumsum(lengths, dtype=np.int64)).tolist()
         position = ends[-1]
-        a, b = np.searchsorted(document_starts, (first + 1, last + 1))  # documents that begin after `first`, up to `last`
+        a, b = np.searchsorted(
+            document_starts, (first + 1, last + 1)
+        )  # documents that begin in (first, last]
         cuts = [0, *(np.asarray(document_starts[a:b]) - first).tolist()]
         for i, j in pairwise(cuts):
             if j > i:
@@ -95,9 +107,12 @@ def _sentence_ends(sentence_lengths: np.ndarray, document_starts: np.ndarray) ->
         release(document_starts)
 
 
-def _cut(ends: list[int], start: int, seq_length: int, target: int, single_segment: float, rng: random.Random) -> tuple[int, int]:
-    """(split, end) of the example at ``start``; ``ends`` are the positions where the document's sentences end."""
-    end = ends[min(bisect_left(ends, start + target), len(ends) - 1)]  # where the target is reached, or the document's end
+def _cut(
+    ends: list[int], start: int, seq_length: int, target: int, single_segment: float, rng: random.Random
+) -> tuple[int, int]:
+    """(split, end) of the example that begins at `start`; ends: where the document's sentences end."""
+    # where the target is reached, or the document ends
+    end = ends[min(bisect_left(ends, start + target), len(ends) - 1)]
     if rng.random() >= single_segment:
         half = start + (target - 3) // 2
         k = bisect_left(ends, start + 1)  # the first sentence is always in the first segment,
@@ -111,13 +126,14 @@ def _cut(ends: list[int], start: int, seq_length: int, target: int, single_segme
     return end, end
 
 
-def make_batch(
+def assemble(
     tokens: np.ndarray, rows: np.ndarray, seq_length: int, special_ids: tuple[int, int, int, int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(input_ids int32 [B, L], attention_mask bool [B, L], token_type_ids int32 [B, L]) for rows [B, 3] of `pack`.
+    """Examples as arrays [B, T] with T = seq_length: (input_ids int32, valid bool, segments int32).
 
-    ``tokens`` is the stream (a memory map is fine), ``special_ids`` the tokenizer's (pad, unk, cls, sep, mask). Raises ValueError
-    for a row that needs more than ``seq_length`` positions.
+    tokens: all tokens of the part (a memory map is fine); rows: [B, 3] of `pack`; special_ids: the
+    tokenizer's (pad, unk, cls, sep, mask). `valid` is False at padding; `segments` is 1 in the second
+    segment, else 0. Raises ValueError for a row that needs more than T positions.
     """
     pad, _, cls, sep, _ = special_ids
     start, split, end = np.asarray(rows, np.int64).reshape(-1, 3).T[:, :, None]  # each [B, 1]
@@ -126,62 +142,12 @@ def make_batch(
     if last.size and last.max() >= seq_length:
         raise ValueError(f"an example needs {int(last.max()) + 1} positions, but seq_length is {seq_length}")
 
-    position = np.arange(seq_length)  # [L]
-    second = (position > first_sep) & (position <= last)  # [B, L]
-    source = start + position - 1 - second
+    position = np.arange(seq_length)  # [T]
+    valid = position <= last  # [B, T]
+    second = (position > first_sep) & valid
+    source = start + position - 1 - second  # [CLS] and, in the second segment, [SEP] come before the tokens
     ids = np.asarray(tokens).take(source, mode="clip").astype(np.int32)
     ids[:, 0] = cls
     ids[(position == first_sep) | (position == last)] = sep
-    mask = position <= last
-    ids[~mask] = pad
-    return ids, mask, second.astype(np.int32)
-
-
-# A shuffle without memory: a Feistel network is a bijection of the 2k-bit numbers whatever its round function is; applying it
-# again to results >= n ("cycle walking") makes it one of range(n).
-
-_ROUNDS = 6
-_U64 = (1 << 64) - 1
-
-
-def _mix(x: int) -> int:
-    """splitmix64's scrambling of one 64-bit number (Steele et al. 2014)."""
-    x = (x + 0x9E3779B97F4A7C15) & _U64
-    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _U64
-    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _U64
-    return x ^ (x >> 31)
-
-
-def _mix_array(x: np.ndarray) -> np.ndarray:
-    """The same on uint64 arrays, which wrap around by themselves."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-def shuffled_index(i: np.ndarray | int, n: int, key: int | tuple[int, ...]) -> np.ndarray:
-    """Where a pseudo-random permutation of ``range(n)`` sends ``i`` (any shape): int64 of the same shape.
-
-    ``key`` picks the permutation, e.g. ``(seed, epoch)``: the order of an epoch is a function, so any place in it can be
-    reached at once and nothing need be stored. Raises ValueError for an ``i`` outside ``range(n)``.
-    """
-    x = np.asarray(i, np.int64)
-    if x.size and (x.min() < 0 or x.max() >= n):
-        raise ValueError(f"index outside range({n})")
-    state = 0
-    for part in key if isinstance(key, tuple) else (key,):
-        state = _mix(state ^ (part & _U64))
-    round_keys = [_mix(state + r) for r in range(_ROUNDS)]
-    half = np.uint64(max(1, ((n - 1).bit_length() + 1) // 2))
-    low = np.uint64((1 << int(half)) - 1)
-
-    def permute(value: np.ndarray) -> np.ndarray:
-        left, right = value >> half, value & low
-        for round_key in round_keys:
-            left, right = right, left ^ (_mix_array(right + np.uint64(round_key)) & low)
-        return (left << half) | right
-
-    y = permute(x.reshape(-1).astype(np.uint64))
-    while (outside := np.flatnonzero(y >= np.uint64(n))).size:
-        y[outside] = permute(y[outside])
-    return y.astype(np.int64).reshape(x.shape)
+    ids[~valid] = pad
+    return ids, valid, second.astype(np.int32)

@@ -1,25 +1,12 @@
-"""Text -> token files on disk, once, so that training only maps them into memory.
+"""Preparing a corpus: text in, a folder of token files out. Training only maps that folder into memory.
 
-A dataset is a folder:
-
-    vocab.txt                 the pieces, one a line
-    dataset.json              format version, counts, fingerprint of the text, names of the sources
-    train.tokens.npy          all tokens in a row: uint16 (int32 for more than 65 536 pieces)
-    train.sentences.npy       tokens in each sentence: int32
-    train.documents.npy       index of each document's first sentence: int64
-    heldout.*.npy             the same for the part kept for evaluation
-
-The text is read line by line (three times: to measure, to learn the vocabulary if asked to, to encode), so memory does not
-grow with it beyond some thirty bytes a document. The folder is written under another name and renamed when complete.
+The text is read up to three times, line by line: to measure it, to learn a vocabulary, and to encode it. So
+memory does not grow with the text, beyond some thirty bytes per document. `layout.py` describes the folder.
 """
 
 import hashlib
-import json
-import os
-import shutil
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
@@ -27,13 +14,15 @@ import numpy as np
 from tqdm import tqdm
 
 from minielectra.data.dataset.array_files import NpyWriter
-from minielectra.data.dataset.dataset import FORMAT, FORMAT_VERSION, Dataset
-from minielectra.data.text.corpus import Paths, find_corpus_files, read_lines
-from minielectra.data.text.sentences import split_sentences
+from minielectra.data.dataset.held_out import choose_held_out, sentences_by_part
+from minielectra.data.dataset.layout import DTYPES, FORMAT, FORMAT_VERSION, PARTS, array_path, is_prepared
+from minielectra.data.dataset.prepared import Dataset
+from minielectra.data.text.corpus import Paths, corpus_lines, find_corpus_files
 from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
 from minielectra.errors import InputError
+from minielectra.formats.files import replacing_folder, write_json
 
-_CHUNK = 4096  # sentences encoded at a time
+_CHUNK = 4096  # sentences that are encoded at a time
 
 
 def prepare(
@@ -46,13 +35,15 @@ def prepare(
     overwrite: bool = False,
     progress: bool = False,
 ) -> Dataset:
-    """Write the dataset of a corpus to ``out_dir`` and open it.
+    """Write the prepared folder of a corpus to `out_dir`, and open it.
 
-    ``source``: paths as for `corpus.find_corpus_files`, or a list of documents, each a list of lines. ``tokenizer``: one to use,
-    or the size of a vocabulary to learn from the training part (``lowercase`` matters only then). About ``held_out_fraction`` of
-    the text is held out: whole documents where they are small enough, else the last sentences of the longest document.
-    Raises InputError for unusable text, a corpus too short to split, or an ``out_dir`` that exists (unless it is a dataset and
-    ``overwrite``).
+    source: paths as for `find_corpus_files`, or documents, each a list of lines; tokenizer: the one to use,
+    or the size of a vocabulary to learn from the training part (only then `lowercase` matters);
+    held_out_fraction: about this share of the text is held out for evaluation; seed: picks which; overwrite:
+    if `out_dir` is a dataset, replace it; progress: show bars.
+
+    Raises InputError if the text is unusable or too short to split, if `out_dir` exists and must not be
+    replaced, or if it cannot be written.
     """
     if not 0 < held_out_fraction < 1:
         raise InputError(f"held-out fraction {held_out_fraction} is not between 0 and 1; 0.05 is usual")
@@ -60,59 +51,64 @@ def prepare(
     lines, names = _line_source(source)
     _check_target(out_dir, overwrite)
 
-    sizes, info = _measure(lines(), progress)
-    split = _choose_held_out(sizes, held_out_fraction, seed)
+    sizes, totals = _measure(lines(), progress)
+    split = choose_held_out(sizes, held_out_fraction, seed)
     if isinstance(tokenizer, int):
-        text = (sentence for part, _, sentence in _sentences(lines(), sizes, split) if part == "train")
+        text = (sentence for part, _, sentence in sentences_by_part(lines(), sizes, split) if part == "train")
         tokenizer = WordPieceTokenizer.train(text, tokenizer, lowercase)
 
-    temporary = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.tmp")
     try:
-        temporary.mkdir(parents=True)
-        tokenizer.save(temporary / "vocab.txt")
-        bar = tqdm(total=info["characters"], desc="encoding", unit="ch", unit_scale=True, disable=not progress)
-        info["parts"] = _encode(_sentences(lines(), sizes, split), tokenizer, temporary, bar)
-        header = {"format": FORMAT, "version": FORMAT_VERSION, "vocab_size": len(tokenizer), "lowercase": tokenizer.lowercase}
-        header |= {"held_out_fraction": held_out_fraction, "seed": seed, "sources": names}
-        (temporary / "dataset.json").write_text(json.dumps(header | info, indent=2) + "\n", encoding="utf-8")
-        _move_into_place(temporary, out_dir)
+        with replacing_folder(out_dir, overwrite=out_dir.exists()) as folder:
+            tokenizer.save(folder / "vocab.txt")
+            sentences = sentences_by_part(lines(), sizes, split)
+            counts = _encode(sentences, tokenizer, folder, totals["characters"], progress)
+            info = {
+                "format": FORMAT,
+                "version": FORMAT_VERSION,
+                "vocab_size": len(tokenizer),
+                "lowercase": tokenizer.lowercase,
+                "held_out_fraction": held_out_fraction,
+                "seed": seed,
+                "sources": names,
+                **totals,
+                "parts": counts,
+            }
+            write_json(folder / "dataset.json", info)
     except OSError as error:
-        raise InputError(f"{out_dir}: cannot write the dataset ({error.strerror or error}); choose another place") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        problem = f"cannot write the dataset ({error.strerror or error})"
+        raise InputError(f"{out_dir}: {problem}; choose another place") from None
     return Dataset.open(out_dir)
 
 
 def _check_target(out_dir: Path, overwrite: bool) -> None:
+    """Raise InputError unless a dataset may be written to `out_dir`."""
     if not out_dir.exists() or (out_dir.is_dir() and not any(out_dir.iterdir())):
         return
-    if not (out_dir / "dataset.json").is_file():
+    if not is_prepared(out_dir):
         raise InputError(f"{out_dir}: exists and is not a dataset; choose another folder")
     if not overwrite:
-        raise InputError(f"{out_dir}: there already is a dataset; choose another folder, or ask for it to be overwritten")
-
-
-def _move_into_place(temporary: Path, out_dir: Path) -> None:
-    """Rename; what was there before (an empty folder or an older dataset) goes only once the new one is complete."""
-    old = temporary.with_suffix(".old")
-    if out_dir.exists():
-        out_dir.rename(old)
-    temporary.rename(out_dir)
-    shutil.rmtree(old, ignore_errors=True)
+        raise InputError(f"{out_dir}: there already is a dataset; choose another folder, or remove this one")
 
 
 def _line_source(source) -> tuple[Callable[[], Iterator[str]], list[str]]:
-    """A function that reads the text from its beginning (as `read_lines` does), and the names of the files."""
+    """(a function that reads the text from its beginning, as `corpus_lines` does; the names of the files)."""
     if not isinstance(source, (str, PathLike)):
         source = list(source)
         if source and not isinstance(source[0], (str, PathLike)):
-            return lambda: (line for document in source for line in (*filter(None, map(str.strip, document)), "")), []
+            return lambda: _lines_of(source), []
     files = find_corpus_files(source)
-    return lambda: read_lines(files), [file.name for file in files]
+    return lambda: corpus_lines(files), [file.name for file in files]
+
+
+def _lines_of(documents: Iterable[Iterable[str]]) -> Iterator[str]:
+    """The lines of documents in memory, as `corpus_lines` yields those in files."""
+    for document in documents:
+        yield from filter(None, map(str.strip, document))
+        yield ""
 
 
 def _measure(lines: Iterable[str], progress: bool) -> tuple[np.ndarray, dict]:
-    """Characters in each document, and totals with a fingerprint of the text."""
+    """(characters in each document, int64 [documents]; characters, words and fingerprint of all)."""
     sizes, words, size, digest = array("q"), 0, 0, hashlib.sha256()
     for line in tqdm(lines, desc="reading", unit=" lines", unit_scale=True, disable=not progress):
         digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
@@ -128,101 +124,68 @@ def _measure(lines: Iterable[str], progress: bool) -> tuple[np.ndarray, dict]:
     return np.array(sizes), {"characters": total, "words": words, "fingerprint": digest.hexdigest()}
 
 
-# Which text is held out.
-
-
-@dataclass(frozen=True)
-class _Split:
-    documents: frozenset[int]  # held out whole
-    cut_document: int = -1  # or this one from
-    cut_at: int = 0  # this character on
-
-
-def _choose_held_out(sizes: np.ndarray, fraction: float, seed: int) -> _Split:
-    """Documents in an order given by hashes of (seed, index), as long as they fit; a cut if whole ones miss the aim by far."""
-    aim = fraction * sizes.sum()
-    hashes = (hashlib.blake2b(f"{seed} {i}".encode(), digest_size=8).digest() for i in range(len(sizes)))
-    order = np.fromiter((int.from_bytes(h, "big") for h in hashes), np.uint64, len(sizes)).argsort(kind="stable")
-    chosen, taken = [], 0
-    for i in order:
-        if taken >= 0.9 * aim:
-            break
-        if sizes[i] and taken + sizes[i] <= 1.5 * aim:
-            chosen.append(int(i))
-            taken += sizes[i]
-    if taken >= 0.5 * aim and len(chosen) < np.count_nonzero(sizes):
-        return _Split(frozenset(chosen))
-    longest = int(sizes.argmax())
-    return _Split(frozenset(), longest, int(max(sizes[longest] - aim, sizes[longest] / 2)))
-
-
-def _sentences(lines: Iterable[str], sizes: np.ndarray, split: _Split) -> Iterator[tuple[str, int, str]]:
-    """(part, document, sentence) for every sentence, in the order of the text."""
-    document, position = 0, 0
-    whole = "heldout" if 0 in split.documents else "train"
-    for line in lines:
-        if not line:
-            document, position = document + 1, 0
-            whole = "heldout" if document in split.documents else "train"
-            continue
-        sentences = split_sentences(line)
-        end = position + len(line) + 1
-        for k, sentence in enumerate(sentences):
-            # the document that is cut gives at least its first sentence to training and its last to the held-out part
-            last = end == sizes[document] and k == len(sentences) - 1
-            cut = document == split.cut_document and position > 0 and (position >= split.cut_at or last)
-            yield ("heldout" if cut else whole), document, sentence
-            position += len(sentence) + 1
-        position = end
-
-
-# Encoding.
+def _encode(
+    sentences: Iterable[tuple[str, int, str]],
+    tokenizer: WordPieceTokenizer,
+    folder: Path,
+    characters: int,
+    progress: bool,
+) -> dict:
+    """Write the arrays of both parts -> {part: {kind: length}}."""
+    writers = {part: _PartWriter(folder, part, tokenizer) for part in PARTS}
+    try:
+        with tqdm(total=characters, desc="encoding", unit="ch", unit_scale=True, disable=not progress) as bar:
+            for part, document, sentence in sentences:
+                writers[part].add(document, sentence)
+                bar.update(len(sentence) + 1)
+        for writer in writers.values():
+            writer.flush()
+    finally:
+        for writer in writers.values():
+            writer.close()
+    for part, writer in writers.items():
+        if not writer.lengths["tokens"]:
+            problem = f"its {part} part has no tokens"
+            raise InputError(f"the corpus is too short to split: {problem}; give more text")
+    return {part: writer.lengths for part, writer in writers.items()}
 
 
 class _PartWriter:
-    """The three files of one part; sentences are gathered and encoded by the thousand."""
+    """The three arrays of one part. Sentences are gathered, and encoded by the thousand."""
 
-    def __init__(self, folder: Path, name: str, tokenizer: WordPieceTokenizer):
-        self.tokenizer, self.waiting, self.previous = tokenizer, [], -1
-        self.tokens = NpyWriter(folder / f"{name}.tokens.npy", np.uint16 if len(tokenizer) <= 1 << 16 else np.int32)
-        self.sentences = NpyWriter(folder / f"{name}.sentences.npy", np.int32)
-        self.documents = NpyWriter(folder / f"{name}.documents.npy", np.int64)
+    def __init__(self, folder: Path, part: str, tokenizer: WordPieceTokenizer):
+        small, large = DTYPES["tokens"]
+        dtypes = {kind: allowed[0] for kind, allowed in DTYPES.items()}
+        dtypes["tokens"] = small if len(tokenizer) <= 1 << 16 else large
+        self.arrays = {kind: NpyWriter(array_path(folder, part, kind), dtypes[kind]) for kind in dtypes}
+        self.tokenizer = tokenizer
+        self.waiting: list[tuple[int, str]] = []  # (document's number, sentence)
+        self.previous = -1  # number of the document that the last sentence on disk is from
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """{kind: length of that array so far}."""
+        return {kind: writer.length for kind, writer in self.arrays.items()}
 
     def add(self, document: int, sentence: str) -> None:
+        """Write a sentence, now or later."""
         self.waiting.append((document, sentence))
         if len(self.waiting) >= _CHUNK:
             self.flush()
 
     def flush(self) -> None:
+        """Encode and write the sentences that are waiting."""
         tokens, lengths = self.tokenizer.encode_lines(sentence for _, sentence in self.waiting)
         documents = np.array([document for document, _ in self.waiting], np.int64)[lengths > 0]
         lengths = lengths[lengths > 0]  # a sentence of control characters has no tokens
         starts = np.flatnonzero(np.diff(documents, prepend=self.previous))
-        self.documents.append(self.sentences.length + starts)
-        self.sentences.append(lengths)
-        self.tokens.append(tokens)
+        self.arrays["documents"].append(self.arrays["sentences"].length + starts)
+        self.arrays["sentences"].append(lengths)
+        self.arrays["tokens"].append(tokens)
         self.previous = documents[-1] if len(documents) else self.previous
         self.waiting.clear()
 
-    def close(self) -> dict[str, int]:
-        self.flush()
-        writers = {"tokens": self.tokens, "sentences": self.sentences, "documents": self.documents}
-        for writer in writers.values():
+    def close(self) -> None:
+        """Close the files. Sentences that are still waiting are lost."""
+        for writer in self.arrays.values():
             writer.close()
-        return {name: writer.length for name, writer in writers.items()}
-
-
-def _encode(sentences: Iterable[tuple[str, int, str]], tokenizer: WordPieceTokenizer, folder: Path, bar: tqdm) -> dict:
-    """Write both parts and return their counts."""
-    writers = {part: _PartWriter(folder, part, tokenizer) for part in ("train", "heldout")}
-    try:
-        for part, document, sentence in sentences:
-            writers[part].add(document, sentence)
-            bar.update(len(sentence) + 1)
-    finally:
-        bar.close()
-        counts = {part: writer.close() for part, writer in writers.items()}
-    for part, count in counts.items():
-        if not count["tokens"]:
-            raise InputError(f"the corpus is too short to split: its {part} part has no tokens; give more text")
-    return counts

@@ -1,1 +1,6 @@
-""""""
+"""Text as people write it: files in, lines and sentences out.
+
+`corpus.py` reads the files that the user names, and `sentences.py` splits their lines. If the user names
+none, `default_corpus.py` makes a file from the documentation of the installed packages: `documentation.py`
+gathers it, and `prose.py` tells sentences from code. The next room, `wordpiece/`, turns sentences into ids.
+"""

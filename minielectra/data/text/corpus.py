@@ -1,6 +1,7 @@
-"""Reading text: files, folders and patterns in, lines and documents out, one line in memory at a time.
+"""Reading a corpus: files, folders and patterns in, lines and documents out.
 
-The format is BERT's: UTF-8, one sentence or paragraph a line, a blank line between documents. A file's end also ends a document.
+The format is BERT's: UTF-8, one sentence or paragraph per line, a blank line between documents. The end of a
+file also ends a document. Text is streamed, so only one line is in memory at a time.
 """
 
 import glob
@@ -16,10 +17,10 @@ Paths = str | PathLike | Iterable[str | PathLike]
 
 
 def find_corpus_files(paths: Paths) -> list[Path]:
-    """The files that ``paths`` stand for, in the given order, each once.
+    """The files that `paths` stand for, in the given order, each once.
 
-    Each path is a file (``.gz`` is fine), a folder (its ``*.txt`` and ``*.txt.gz``, at any depth, sorted) or a pattern such as
-    ``"books/**/*.txt"``. Raises InputError for anything that leads to no file.
+    Each path is a file (`.gz` is fine), a folder (its `*.txt` and `*.txt.gz` at any depth, sorted) or a
+    pattern such as `"books/**/*.txt"`. Raises InputError for a path that leads to no file.
     """
     if isinstance(paths, (str, PathLike)):
         paths = [paths]
@@ -32,29 +33,34 @@ def find_corpus_files(paths: Paths) -> list[Path]:
 
 
 def _files_of(path: Path) -> list[Path]:
+    """The files that one path stands for."""
     try:
         if path.is_dir():
             files = sorted(p for pattern in ("*.txt", "*.txt.gz") for p in path.rglob(pattern) if p.is_file())
             if not files:
-                raise InputError(f"{path}: no *.txt or *.txt.gz in this folder; name the files, or another folder")
+                raise InputError(
+                    f"{path}: no *.txt or *.txt.gz in this folder; name the files, or another folder"
+                )
             return files
         if path.exists():
             return [path]
     except PermissionError:
-        raise InputError(f"{path}: permission denied; check the rights of the file and of its folder") from None
+        raise InputError(_denied(path)) from None
     if not glob.has_magic(str(path)):
         raise InputError(f"{path}: no such file or folder; check the path")
     files = [p for p in map(Path, sorted(glob.glob(str(path), recursive=True))) if p.is_file()]
     if not files:
-        raise InputError(f"{path}: the pattern matches no file; check it, or put quotes around it in the shell")
+        raise InputError(
+            f"{path}: the pattern matches no file; check it, or quote it so that the shell leaves it alone"
+        )
     return files
 
 
-def read_lines(paths: Paths) -> Iterator[str]:
-    """All lines of the files, stripped; ``""`` once after each document, and nowhere else.
+def corpus_lines(paths: Paths) -> Iterator[str]:
+    """All lines of the files, stripped; `""` once after each document and nowhere else.
 
-    A leading byte-order mark and Windows line ends are taken away. Raises InputError for a file that cannot be read, is empty,
-    is binary or is not UTF-8.
+    A byte-order mark at the beginning and Windows line ends are removed. Raises InputError for a file that
+    cannot be read, holds no text, or is not UTF-8.
     """
     for path in find_corpus_files(paths):
         pending = False  # is there a document to close?
@@ -69,10 +75,10 @@ def read_lines(paths: Paths) -> Iterator[str]:
             yield ""
 
 
-def read_documents(paths: Paths) -> Iterator[list[str]]:
-    """Each document as the list of its lines, without blank ones; errors as for `read_lines`."""
+def corpus_documents(paths: Paths) -> Iterator[list[str]]:
+    """Each document as the list of its lines, without blank ones. Errors as for `corpus_lines`."""
     document: list[str] = []
-    for line in read_lines(paths):
+    for line in corpus_lines(paths):
         if line:
             document.append(line)
         else:
@@ -81,26 +87,35 @@ def read_documents(paths: Paths) -> Iterator[list[str]]:
 
 
 def _decoded_lines(path: Path) -> Iterator[str]:
-    offset, empty = 0, True
+    """The lines of one file, stripped, blank ones included."""
+    offset, empty = 0, True  # offset: bytes before the current line
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for number, raw in enumerate(file, 1):
                 if 0 in raw:
                     where = f"line {number}, byte {offset + raw.index(0)}"
-                    raise InputError(f"{path}: {where} is NUL, so this is not plain UTF-8 text; convert it or leave it out")
+                    raise InputError(
+                        f"{path}: {where} is NUL, so this is not plain UTF-8 text; convert it or leave it out"
+                    )
                 try:
                     line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
                 except UnicodeDecodeError as error:
                     where = f"line {number}, byte {offset + error.start}"
-                    raise InputError(f"{path}: {where} is not UTF-8; convert the file, e.g. with iconv") from None
+                    raise InputError(
+                        f"{path}: {where} is not UTF-8; convert the file, for example with iconv"
+                    ) from None
                 offset += len(raw)
                 empty = empty and not line
                 yield line
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: broken gzip file ({error}); fetch or compress it again") from None
+        raise InputError(f"{path}: broken gzip file ({error}); download or compress it again") from None
     except PermissionError:
-        raise InputError(f"{path}: permission denied; check the rights of the file and of its folder") from None
+        raise InputError(_denied(path)) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
     if empty:
-        raise InputError(f"{path}: there is no text in this file; fill it or leave it out")
+        raise InputError(f"{path}: no text in this file; fill it or leave it out")
+
+
+def _denied(path: Path) -> str:
+    return f"{path}: permission denied; check the permissions of the file and of its folder"

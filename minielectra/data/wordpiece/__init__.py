@@ -1,1 +1,6 @@
-""""""
+"""WordPiece, the tokenizer of BERT and ELECTRA: text in, ids out, and back.
+
+A sentence is normalized and cut into words (`normalization.py`), and each word into the longest pieces of a
+vocabulary (`tokenizer.py`). The vocabulary comes from a file (`vocabulary.py`) or is learned from text
+(`vocabulary_training.py`). The next room, `dataset/`, stores the ids of a whole corpus.
+"""

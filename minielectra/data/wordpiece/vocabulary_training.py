@@ -1,9 +1,9 @@
 """Learning a WordPiece vocabulary: start from characters, merge the most frequent pair, repeat.
 
-This is byte-pair encoding on word counts with ``##`` on pieces that continue a word, which is how the ``tokenizers`` library
-trains WordPiece (Google's own trainer was never released). A merge changes only the words that contain the pair, so pair counts
-are kept up to date instead of being recounted, and a heap finds the next pair: its entries may be out of date, and one that no
-longer matches the count is put back with the present one ("lazy" update).
+This is byte-pair encoding of word counts, with `##` before pieces that continue a word. The `tokenizers`
+library trains WordPiece in this way too; Google's own trainer was never released. A merge changes only the
+words that contain the pair, so pair counts are updated, not counted again. A heap finds the next pair. Its
+entries may be out of date; such an entry is pushed again, with the current count of its pair.
 
 Source: Sennrich et al. 2016 (arXiv 1508.07909), section 3.2.
 """
@@ -13,55 +13,71 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from itertools import pairwise
 
-from minielectra.data.wordpiece.normalisation import Normaliser, split_on_spaces
-from minielectra.data.wordpiece.tokenizer import SPECIAL_TOKENS
+from minielectra.data.wordpiece.normalization import TextNormalizer, split_on_spaces
+from minielectra.data.wordpiece.vocabulary import SPECIAL_TOKENS
 from minielectra.errors import InputError
 
 MINIMUM_VOCABULARY = 100
 
 
 def count_words(lines: Iterable[str], lowercase: bool = True) -> Counter:
-    """How often each normalised word occurs."""
+    """How often each normalized word occurs: {word: count}."""
     chunks: Counter = Counter()
     for line in lines:
         chunks.update(split_on_spaces(line))
-    normaliser, words = Normaliser(lowercase), Counter()
+    normalizer, words = TextNormalizer(lowercase), Counter()
     for chunk, count in chunks.items():
-        for word in normaliser.words(chunk):
+        for word in normalizer.words(chunk):
             words[word] += count
     return words
 
 
 def train_vocabulary(
-    lines: Iterable[str], vocab_size: int, lowercase: bool = True, min_frequency: int = 2, limit_alphabet: int = 1000
+    lines: Iterable[str],
+    vocab_size: int,
+    lowercase: bool = True,
+    min_frequency: int = 2,
+    limit_alphabet: int = 1000,
 ) -> list[str]:
-    """Pieces in the order special tokens, alphabet, merges; at most ``vocab_size``, fewer if the text yields no more.
+    """At most `vocab_size` pieces, in this order: special tokens, alphabet, merges.
 
-    ``limit_alphabet`` keeps the most frequent characters (words with any other are left out: they would be [UNK] anyway);
-    a pair seen less than ``min_frequency`` times is not merged. The result depends on word counts only: ties are broken by the
-    text of the pieces. Raises InputError for a ``vocab_size`` below 100 and for text without words.
+    min_frequency: a pair that occurs less often is not merged, so there may be fewer pieces; limit_alphabet:
+    how many characters are kept, the most frequent ones. Words with any other character are left out: they
+    would be [UNK] anyway.
+
+    The result depends only on the counts of words. Ties are broken by the text of the pieces. Raises
+    InputError for a `vocab_size` below 100 and for text without words.
     """
     if vocab_size < MINIMUM_VOCABULARY:
-        raise InputError(f"a vocabulary of {vocab_size} is too small; ask for at least {MINIMUM_VOCABULARY} pieces")
+        least = MINIMUM_VOCABULARY
+        raise InputError(f"a vocabulary of {vocab_size} is too small; use at least {least} pieces")
     words = count_words(lines, lowercase)
     if not words:
-        raise InputError("no words to learn a vocabulary from: the text is empty or holds only control characters")
+        raise InputError(
+            "no words to learn a vocabulary from: the text is empty or holds only control characters"
+        )
 
     alphabet = _alphabet(words, min(limit_alphabet, vocab_size), vocab_size - len(SPECIAL_TOKENS))
     known = set(alphabet)
-    splits, counts = [], []
+    splits, frequencies = [], []
     for word, count in sorted(words.items()):
         pieces = [word[0], *("##" + char for char in word[1:])]
         if known.issuperset(pieces):
             splits.append(pieces)
-            counts.append(count)
-    vocab = {piece: None for piece in (*SPECIAL_TOKENS, *alphabet)}  # a dict keeps the order and drops repeats
-    _merge(splits, counts, vocab, vocab_size, min_frequency)
+            frequencies.append(count)
+    pairs = _Pairs(splits, frequencies)
+    vocab = dict.fromkeys((*SPECIAL_TOKENS, *alphabet))  # a dict keeps the order and drops repeats
+    while len(vocab) < vocab_size and (pair := pairs.most_frequent(min_frequency)):
+        vocab[pairs.merge(pair)] = None
     return list(vocab)
 
 
 def _alphabet(words: Counter, limit: int, room: int) -> list[str]:
-    """First and continuing one-character pieces of the most frequent characters, as many as have ``room``."""
+    """The most frequent pieces of one character (at the beginning of a word, or continuing it), sorted.
+
+    words: {word: count}; limit: use only so many characters, the most frequent ones; room: return at most so
+    many pieces.
+    """
     characters: Counter = Counter()
     pieces: Counter = Counter()
     for word, count in words.items():
@@ -75,56 +91,67 @@ def _alphabet(words: Counter, limit: int, room: int) -> list[str]:
     return sorted(piece for _, piece in ranked[:room])
 
 
-def _merge(splits: list[list[str]], counts: list[int], vocab: dict, vocab_size: int, min_frequency: int) -> None:
-    """Merge pairs in ``splits`` (changed in place) and add each new piece to ``vocab`` until it is full."""
-    pair_counts: dict[tuple[str, str], int] = defaultdict(int)
-    where: dict[tuple[str, str], set[int]] = defaultdict(set)  # words that (may) hold the pair
-    for i, pieces in enumerate(splits):
-        for pair in pairwise(pieces):
-            pair_counts[pair] += counts[i]
-            where[pair].add(i)
-    heap = [(-count, pair) for pair, count in pair_counts.items()]
-    heapq.heapify(heap)
+class _Pairs:
+    """Words in pieces, and how often each pair of neighboring pieces occurs, kept up to date by `merge`."""
 
-    while heap and len(vocab) < vocab_size:
-        count, pair = heapq.heappop(heap)
-        current = pair_counts[pair]
-        if -count != current:  # out of date: try again with the count of now
-            if current >= min_frequency:
-                heapq.heappush(heap, (-current, pair))
-            continue
-        if current < min_frequency:
-            break
+    def __init__(self, words: list[list[str]], frequencies: list[int]):
+        """words: the pieces of each word, which `merge` changes; frequencies: how often each word occurs."""
+        self.words, self.frequencies = words, frequencies
+        self.counts: dict[tuple[str, str], int] = defaultdict(int)
+        self.places: dict[tuple[str, str], set[int]] = defaultdict(set)  # words that may contain the pair
+        for i, pieces in enumerate(words):
+            for pair in pairwise(pieces):
+                self._add(pair, i)
+        self.heap = [(-count, pair) for pair, count in self.counts.items()]
+        heapq.heapify(self.heap)
+
+    def most_frequent(self, min_frequency: int) -> tuple[str, str] | None:
+        """The pair that occurs most often, or None if no pair occurs `min_frequency` times."""
+        while self.heap:
+            count, pair = heapq.heappop(self.heap)
+            current = self.counts[pair]
+            if -count == current:
+                return pair if current >= min_frequency else None
+            if current >= min_frequency:  # the entry is out of date: try again with the current count
+                heapq.heappush(self.heap, (-current, pair))
+        return None
+
+    def merge(self, pair: tuple[str, str]) -> str:
+        """Make one piece of a pair wherever it occurs -> the piece."""
+        merged = pair[0] + pair[1].removeprefix("##")
+        changed = set()
+        for i in self.places.pop(pair):
+            changed |= self._merge_in_word(i, pair, merged)
+        del self.counts[pair]
+        for new in changed:
+            heapq.heappush(self.heap, (-self.counts[new], new))
+        return merged
+
+    def _merge_in_word(self, i: int, pair: tuple[str, str], merged: str) -> set[tuple[str, str]]:
+        """Merge a pair in the word `i` -> the pairs that this makes."""
         left, right = pair
-        merged = left + right[2:]
-        vocab[merged] = None
-        grown = set()
-        for i in where.pop(pair):
-            pieces, n = splits[i], counts[i]
-            k = 0
-            while True:
-                try:
-                    k = pieces.index(left, k, -1)
-                except ValueError:
-                    break
-                if pieces[k + 1] != right:
-                    k += 1
-                    continue
-                # ... a left right b ...  ->  ... a merged b ...
+        pieces, frequency, new = self.words[i], self.frequencies[i], set()
+        k = 0
+        while True:
+            try:
+                k = pieces.index(left, k, -1)
+            except ValueError:
+                return new
+            if pieces[k + 1] == right:
+                # … before left right after …  ->  … before merged after …
                 pieces[k : k + 2] = [merged]
                 if k:
                     before = pieces[k - 1]
-                    pair_counts[before, left] -= n
-                    pair_counts[before, merged] += n
-                    where[before, merged].add(i)
-                    grown.add((before, merged))
+                    self.counts[before, left] -= frequency
+                    new.add(self._add((before, merged), i))
                 if k + 1 < len(pieces):
                     after = pieces[k + 1]
-                    pair_counts[right, after] -= n
-                    pair_counts[merged, after] += n
-                    where[merged, after].add(i)
-                    grown.add((merged, after))
-                k += 1
-        del pair_counts[pair]
-        for new in grown:
-            heapq.heappush(heap, (-pair_counts[new], new))
+                    self.counts[right, after] -= frequency
+                    new.add(self._add((merged, after), i))
+            k += 1
+
+    def _add(self, pair: tuple[str, str], i: int) -> tuple[str, str]:
+        """Count a pair that occurs in the word `i` -> the pair."""
+        self.counts[pair] += self.frequencies[i]
+        self.places[pair].add(i)
+        return pair

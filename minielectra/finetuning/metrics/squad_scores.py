@@ -1,12 +1,13 @@
-"""Exact match and F1 of extracted answers, as SQuAD's official scripts compute them (evaluate-v1.1.py, evaluate-v2.0.py).
+"""Exact match and F1 of extracted answers, as SQuAD's official scripts compute them.
 
-Both compare a predicted text with the gold answers after normalisation, and keep the best gold answer. They part only where a
-gold answer is empty once normalised (an article, a dash):
+Both scripts (evaluate-v1.1.py and evaluate-v2.0.py) compare a predicted text with each gold answer after
+normalisation, and keep the best result. They
+only differ for a gold answer that is empty after normalisation (an article, a dash):
 
     version 1   it is an answer like any other; F1 is 0 without a common token, even if both texts are empty
-    version 2   it is left out, and a question without gold answers has the empty one; two empty texts agree (F1 = 1)
+    version 2   it is ignored; a question without gold answers has the empty one; F1 of two empty texts is 1
 
-Questions are `minielectra.finetuning.readers.squad_json.Question`, predictions {id: text}, the empty text meaning "no answer".
+Questions are readers.squad_json.Question; predictions are {id: text}, where the empty text means "no answer".
 """
 
 import math
@@ -21,7 +22,7 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII only, as in
 
 
 def normalise(answer):
-    """Lower case, then without punctuation, then without the words a, an and the, then with single spaces."""
+    """In lower case, then without punctuation, then without a, an and the, then with single spaces."""
     return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_NO_PUNCTUATION)).split())
 
 
@@ -31,8 +32,13 @@ def exact_match(prediction, golds, version=2):
 
 
 def token_f1(prediction, golds, version=2):
-    """The best F1 between the tokens of the prediction and of a gold answer; repeated tokens count as often as both have them."""
-    return max(_f1(normalise(prediction).split(), gold.split(), version) for gold in _normalised(golds, version))
+    """The best F1 between the tokens of the prediction and of a gold answer.
+
+    A token that is repeated counts as often as both have it.
+    """
+    return max(
+        _f1(normalise(prediction).split(), gold.split(), version) for gold in _normalised(golds, version)
+    )
 
 
 def _normalised(golds, version):
@@ -53,10 +59,11 @@ def _f1(prediction, gold, version):
 def squad_scores(predictions, questions):
     """Scores over all questions, in per cent.
 
-    Without impossible questions version 1: {"exact_match", "f1"}. With them version 2, which adds "total" (how many questions)
-    and the scores over the questions that have an answer ("HasAns_exact", "HasAns_f1", left out where there is none) and over
-    those that have not ("NoAns_exact", "NoAns_f1"). Predictions for other questions are ignored. Raises InputError if a question
-    has no prediction, or neither answers nor the mark that it is impossible.
+    Version 1, if no question is impossible: {"exact_match", "f1"}. Otherwise version 2, which adds "total"
+    (the number of questions), the scores over questions that have an answer ("HasAns_exact", "HasAns_f1";
+    missing if there are none) and over those that have none ("NoAns_exact", "NoAns_f1"). Predictions for
+    other questions are ignored. Raises InputError if a question has no prediction, or has no answers and is
+    not marked as impossible.
     """
     exact, f1, version = _raw_scores(predictions, questions)
     scores = {"exact_match": _percent(exact), "f1": _percent(f1)}
@@ -71,15 +78,15 @@ def squad_scores(predictions, questions):
 
 
 def best_threshold(predictions, null_scores, questions):
-    """The threshold on the null score that gives the best F1, an answer being replaced by the empty one if its null score is
-    greater: -> (threshold, {"exact_match", "f1"} at that threshold).
+    """The threshold with the best F1, if answers with a greater null score are replaced by the empty one.
 
-    predictions: the best answer that is not empty, for each question; null_scores {id: float}: how much better no answer is,
-    in any unit. The threshold is one of the null scores, or just below all of them; of several equally good ones the lowest.
+    predictions: each question's best answer that is not empty; null_scores {id: float}: how much better no
+    answer is, in any unit -> threshold, {"exact_match", "f1"} at that threshold. The threshold is one of the
+    null scores, or just below all of them; if several are equally good, the lowest.
 
-    The scripts' find_best_thresh, but for three things: one threshold for both scores; equal null scores fall on one side; and
-    the search begins with "no answer at all", whatever the null scores' range, where the scripts say 0. InputError as for
-    `squad_scores`.
+    The scripts' find_best_thresh, with three differences: one threshold for both scores; equal null scores
+    are treated alike; the search begins with "no answer at all", whatever the range of null scores, while the
+    scripts begin at 0. Raises InputError as `squad_scores` does.
     """
     _, f1, version = _raw_scores(predictions, questions)
     _require(null_scores, questions, "null score")
@@ -93,19 +100,23 @@ def best_threshold(predictions, null_scores, questions):
         total += f1[i] - empty[i]
         if (following is None or nulls[following] != nulls[i]) and total > best:
             best, threshold = total, nulls[i]
-    kept = {q.id: "" if null > threshold else predictions[q.id] for q, null in zip(questions, nulls, strict=True)}
+    kept = {
+        q.id: "" if null > threshold else predictions[q.id] for q, null in zip(questions, nulls, strict=True)
+    }
     scores = squad_scores(kept, questions)
     return threshold, {name: scores[name] for name in ("exact_match", "f1")}
 
 
 def _raw_scores(predictions, questions):
-    """-> (exact match of each question, F1 of each question, the version of the script that fits the questions)."""
+    """-> exact match of each question, F1 of each question, the version of the script that applies."""
     if not questions:
         raise InputError("no questions to score; give at least one")
     _require(predictions, questions, "prediction")
     for question in questions:
         if not question.answers and not question.impossible:
-            raise InputError(f"question {question.id!r} has no answers to score by; give a file with answers")
+            raise InputError(
+                f"question {question.id!r} has no answers to compare with; give a file with answers"
+            )
     version = 2 if any(question.impossible for question in questions) else 1
     pairs = [(predictions[question.id], _texts(question)) for question in questions]
     exact, f1 = ([score(text, golds, version) for text, golds in pairs] for score in (exact_match, token_f1))

@@ -1,17 +1,22 @@
-"""Classification and regression of single texts and pairs: examples → sequences, logits → predictions, predictions → scores."""
+"""Classification and regression: a label or a number for a text or a pair of texts, as in GLUE's tasks.
 
-from pathlib import Path
+A sequence is [CLS] text [SEP], or [CLS] text [SEP] second text [SEP].
+"""
 
 import numpy as np
 
 from minielectra.errors import InputError
+from minielectra.finetuning.heads import ElectraForSequenceClassification
+from minielectra.finetuning.losses import ClassificationLoss, RegressionLoss
 from minielectra.finetuning.metrics import scores as metrics
-from minielectra.finetuning.readers.lines import read_lines
-from minielectra.finetuning.readers.tables import TableFormat, detect_format, numeric_labels, read_examples
+from minielectra.finetuning.readers.table_detection import detect_format, unlabelled_format
+from minielectra.finetuning.readers.tables import TableFormat, numeric_labels, read_examples
 from minielectra.finetuning.sequences import Encoded, truncated_pair
-from minielectra.ops.reference.softmax import softmax_forward
+from minielectra.finetuning.tasks.contract import Task
+from minielectra.ops import softmax_forward
 
-# GLUE's tasks and what it reports of each (Wang et al. 2018, table 1), the first of them deciding which model is the best
+# GLUE's tasks and the metrics it reports for each (Wang et al. 2018, table 1). The first one decides which
+# evaluation is the best.
 GLUE_METRICS = {
     "cola": ("matthews_correlation",),
     "sst-2": ("accuracy",),
@@ -23,103 +28,83 @@ GLUE_METRICS = {
     "qnli": ("accuracy",),
     "wnli": ("accuracy",),
 }
+REGRESSIONS = ("sts-b", "regression")
 
 
-class Classification:
-    """A label, or a number, for each text or pair of texts. `settings` is all that has to be kept beside the model."""
+class Classification(Task):
+    """From Example to {"label", "scores": {label: probability}}, or, in a regression, {"label": number}."""
 
+    names = (*GLUE_METRICS, "classification", "regression")
     head = "classification"
-    columns = ("text", "pair", "label")  # of a file, that a user may name
+    model_class = ElectraForSequenceClassification
+    reader_options = ("text", "pair", "label")
 
     def __init__(self, name, table_format, labels, scale=1.0):
-        """name: of a GLUE task, or "classification" or "regression"; labels: names, in the order of the logits; scale: what the
-        numbers of a regression were divided by in training."""
+        """labels: in the order of the logits, a single one for a regression.
+
+        scale: what a regression's numbers are divided by in training.
+        """
         self.name, self.table_format, self.labels, self.scale = name, table_format, tuple(labels), scale
         self.regression = len(self.labels) == 1
-        self.metrics = GLUE_METRICS.get(name) or (("pearson", "spearmanr") if self.regression else ("accuracy",))
+        self.loss = RegressionLoss() if self.regression else ClassificationLoss()
+        usual = ("pearson", "spearmanr") if self.regression else ("accuracy",)
+        self.metrics = GLUE_METRICS.get(name, usual)
+        self._index = {label: i for i, label in enumerate(self.labels)}
 
     @classmethod
-    def from_file(cls, name, path, columns):
-        """The task and its examples, labels and all, as the training file `path` has them. columns: of `detect_format`."""
-        table_format = detect_format(path, task=name if name in GLUE_METRICS else None, **columns)
+    def from_file(cls, name, path, options):
+        """The task, with the labels of the file, and its examples. options: columns, see `detect_format`."""
+        table_format = detect_format(path, task=name if name in GLUE_METRICS else None, **options)
         examples = read_examples(path, table_format)
-        if name in ("sts-b", "regression"):
+        if name in REGRESSIONS:
             numbers = numeric_labels(examples, path)
             return cls(name, table_format, ("score",), scale=float(np.abs(numbers).max()) or 1.0), examples
         labels = sorted({example.label for example in examples})
         if len(labels) < 2:
-            raise InputError(f"{path}: every label is {labels[0]!r}; a classifier needs examples of at least two")
+            raise InputError(
+                f"{path}: every label is {labels[0]!r}; a classifier needs examples of at least two"
+            )
         return cls(name, table_format, labels), examples
 
     @property
     def settings(self):
-        """What `from_settings` makes this task of again, as JSON holds it."""
-        return {"name": self.name, "format": self.table_format.to_dict(), "labels": list(self.labels), "scale": self.scale}
+        form = self.table_format.to_dict()
+        return {"name": self.name, "format": form, "labels": list(self.labels), "scale": self.scale}
 
     @classmethod
     def from_settings(cls, settings):
-        """The task of saved settings."""
-        return cls(settings["name"], TableFormat.from_dict(settings["format"]), settings["labels"], settings["scale"])
+        form = TableFormat.from_dict(settings["format"])
+        return cls(settings["name"], form, settings["labels"], settings["scale"])
 
     def read(self, path, labelled=True):
-        """The examples of a file in this task's format; unlabelled ones may also be plain lines, a TAB between the texts of a pair."""
-        table_format = self.table_format if labelled else self._unlabelled_format(path)
-        examples = read_examples(path, table_format, labelled)
+        """The examples of a file like the training file; unlabelled ones may also be bare lines."""
         if labelled:
-            self.targets(examples, path)
-        return examples
+            examples = read_examples(path, self.table_format)
+            self._targets(examples, path)  # checks the labels
+            return examples
+        return read_examples(path, unlabelled_format(path, self.table_format, self.labels), labelled=False)
 
-    def _unlabelled_format(self, path):
-        trained = self.table_format
-        plain = TableFormat("lines", name=trained.name)
-        if str(path) == "-":
-            return plain
-        if trained.kind != "columns":
-            starts = [line.split(maxsplit=1) for line in read_lines(path) if line.strip()]
-            labelled = all(len(parts) == 2 and parts[0] in self.labels for parts in starts)
-            return trained if labelled else plain
-        try:
-            if trained.name is not None:
-                return detect_format(path, task=trained.name, labelled=False)
-            return detect_format(path, text=trained.text, pair=trained.pair, labelled=False)
-        except InputError:
-            if Path(path).suffix.lower() in (".tsv", ".csv"):
-                raise
-            return plain
-
-    def targets(self, examples, path="-"):
-        """The labels of examples as indices, or as numbers -> array [n]. Raises InputError for a label the head does not have."""
-        if self.regression:
-            return np.array(numeric_labels(examples, path))
-        index = {label: i for i, label in enumerate(self.labels)}
-        for example in examples:
-            if example.label not in index:
-                known = ", ".join(self.labels[:10]) + (", …" if len(self.labels) > 10 else "")
-                raise InputError(
-                    f"{path}:{example.line}: label {example.label!r:.60} is not one of the {len(index)} in the training data ({known})"
-                )
-        return np.array([index[example.label] for example in examples])
-
-    def encode(self, examples, tokenizer, room, labelled=True):
-        """-> list of Encoded, one an example; `room`: tokens of a sequence."""
-        targets = self.targets(examples) / self.scale if self.regression and labelled else None
-        if labelled and not self.regression:
-            targets = self.targets(examples)
+    def encode(self, examples, tokenizer, max_length, labelled=True):
+        """One Encoded per example; what is too long is cut, of a pair the longer text first."""
+        targets = self._targets(examples) if labelled else [None] * len(examples)
+        if labelled and self.regression:
+            targets = targets / self.scale
         encoded = []
         for i, example in enumerate(examples):
             first = tokenizer.encode(example.text, allow_special=False)
             if example.pair is None:
-                ids = [tokenizer.cls_id, *first[: room - 2], tokenizer.sep_id]
+                ids = [tokenizer.cls_id, *first[: max_length - 2], tokenizer.sep_id]
                 segments = [0] * len(ids)
             else:
-                first, second = truncated_pair(first, tokenizer.encode(example.pair, allow_special=False), room - 3)
+                second = tokenizer.encode(example.pair, allow_special=False)
+                first, second = truncated_pair(first, second, max_length - 3)
                 ids = [tokenizer.cls_id, *first, tokenizer.sep_id, *second, tokenizer.sep_id]
                 segments = [0] * (len(first) + 2) + [1] * (len(second) + 1)
-            encoded.append(Encoded(ids, segments, i, None if targets is None else targets[i]))
+            encoded.append(Encoded(ids, segments, i, targets[i]))
         return encoded
 
     def decode(self, logits, encoded, examples):
-        """Logits, an array [L] for each sequence -> predictions: {"label", "scores": {label: probability}}, or {"label": number}."""
+        """Softmax over each sequence's logits [L], or its number times `scale`."""
         if self.regression:
             return [{"label": float(x[0]) * self.scale} for x in logits]
         predictions = []
@@ -130,21 +115,22 @@ class Classification:
         return predictions
 
     def score(self, examples, predictions):
-        """{metric: value} with GLUE's definitions: F1 is of the label 1 (the second), correlations are of the numbers."""
+        """Scores as GLUE defines them: F1 is that of the second label, which GLUE calls 1."""
+        found = [p["label"] for p in predictions]
         if self.regression:
-            found = [p["label"] for p in predictions]
             targets = numeric_labels(examples, "-")
             return {"pearson": metrics.pearson(targets, found), "spearmanr": metrics.spearman(targets, found)}
-        targets = self.targets(examples)
-        index = {label: i for i, label in enumerate(self.labels)}
-        found = np.array([index[p["label"]] for p in predictions])
-        scores = {"accuracy": metrics.accuracy(targets, found), "matthews_correlation": metrics.matthews(targets, found)}
+        targets, found = self._targets(examples), np.array([self._index[label] for label in found])
+        scores = {
+            "accuracy": metrics.accuracy(targets, found),
+            "matthews_correlation": metrics.matthews(targets, found),
+        }
         if len(self.labels) == 2:
             scores["f1"] = metrics.binary_f1(targets, found, positive=1)
         return {name: scores[name] for name in (*self.metrics, *sorted(scores)) if name in scores}
 
     def show(self, example, prediction):
-        """One line for people."""
+        """One line: label, its probability, text."""
         text = example.text if example.pair is None else f"{example.text}  |  {example.pair}"
         label = prediction["label"]
         if self.regression:
@@ -152,6 +138,19 @@ class Classification:
         return f"{label}\t{prediction['scores'][label]:.3f}\t{text}"
 
     def report(self, example, prediction):
-        """One object for `--json`."""
+        """The prediction with the text or the pair."""
         pair = {} if example.pair is None else {"pair": example.pair}
         return {"text": example.text, **pair, **prediction}
+
+    def _targets(self, examples, path="-"):
+        """The labels as indices, or as numbers -> array [n]. Raises InputError for an unknown label."""
+        if self.regression:
+            return np.array(numeric_labels(examples, path))
+        for example in examples:
+            if example.label not in self._index:
+                known = ", ".join(self.labels[:10]) + (", …" if len(self.labels) > 10 else "")
+                raise InputError(
+                    f"{path}:{example.line}: label {example.label!r:.60} is not one of the "
+                    f"{len(self.labels)} in the training data ({known}); correct it"
+                )
+        return np.array([self._index[example.label] for example in examples])

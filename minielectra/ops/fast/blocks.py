@@ -10,9 +10,9 @@ BLOCK = 1 << 18
 
 
 def blocks(x, rows, row_size, elements=BLOCK):
-    """Slices over `rows` rows of `row_size` elements each, about `elements` elements per slice;
+    """Slices over `rows` rows of `row_size` elements each, about `elements` elements per slice.
 
-    one slice if x is on a device.
+    If x is on a device, there is one slice.
     """
     step = max(1, elements // max(1, row_size)) if array_module(x) is np else max(1, rows)
     return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]

@@ -1,6 +1,6 @@
-"""Cross-entropy in the memory of its logits, the largest array of a step;
+"""Cross-entropy in the memory of its logits, the largest array of a step.
 
-derivation in `reference/losses.py`.
+Derivation in `reference/losses.py`.
 """
 
 from minielectra.backend import array_module

@@ -1,0 +1,130 @@
+"""Commands on runs: train, plot, export.
+
+They import what they need when they run, so that `--help` answers at once.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from minielectra.cli.command import Given, Options, command
+from minielectra.cli.overrides import Overrides
+from minielectra.pretraining.run_settings import RunSettings
+from minielectra.settings import Settings, setting
+
+# What `train` prints at its end.
+SHOWN = ("gen_loss", "unigram_entropy", "gen_accuracy", "disc_auc", "disc_recall", "disc_precision")
+
+
+@dataclass(frozen=True)
+class TrainOptions(Settings):
+    """The options of `train` that are not settings of a run."""
+
+    resume: str | None = setting(None, "continue this run, with its own settings", metavar="RUN")
+    out: str | None = setting(None, "folder of the new run", metavar="DIR", shown_default="runs/PRESET-DATE")
+
+
+@command(
+    Options(TrainOptions),
+    Given(RunSettings, title="settings of a run"),
+    Overrides(("objective", "batch_size", "seq_length")),
+    examples=(
+        "",
+        "--corpus books/*.txt --minutes 30 --out runs/books",
+        "--preset small --vocab vocab.txt --corpus prepared --steps 20000",
+        "--resume runs/books",
+        "--init exported --corpus law/ --out runs/law --set learning_rate=5e-4",
+    ),
+)
+def train(options, given, overrides):
+    """Pre-train a generator and a discriminator.
+
+    Starts a run or, with --resume, continues one. The last line of output is the folder of the run.
+    """
+    from minielectra.pretraining.start import resume_run, start_run
+    from minielectra.pretraining.trainer import Interrupted
+
+    started = time.monotonic()
+    try:
+        if options.resume:
+            folder, metrics = resume_run(options.resume, given, overrides, started)
+        else:
+            folder, metrics = start_run(RunSettings(**given, overrides=overrides), options.out, started)
+    except Interrupted as stop:
+        print(f"{stop}; continue with:\n  minielectra train --resume {stop.folder}")
+        return 130
+    _draw(folder)
+    shown = {name: value for name, value in metrics.items() if name in SHOWN and value is not None}
+    print("  ".join(f"{name} {value:.3f}" for name, value in shown.items()))
+    print(folder)
+    return 0
+
+
+@dataclass(frozen=True)
+class PlotOptions(Settings):
+    """The options of `plot`."""
+
+    folder: str = setting(help="a run", metavar="RUN", positional=True)
+    tokens: str | None = setting(
+        None, "word pieces to follow in tokens.png", metavar="A,B,…", shown_default="a mix"
+    )
+    sentence: str | None = setting(
+        None, "also draw a film strip: this sentence, scored at every checkpoint", metavar="TEXT"
+    )
+    out: str | None = setting(None, "folder for the pictures", metavar="DIR", shown_default="RUN/plots")
+
+
+@command(
+    Options(PlotOptions),
+    examples=("runs/books", 'runs/books --tokens the,not,river --sentence "He eat fish."'),
+)
+def plot(options):
+    """Draw the pictures of a run.
+
+    Prints the name of each file.
+    """
+    tokens = [token for token in options.tokens.split(",") if token] if options.tokens else None
+    paths = _draw(options.folder, options.out, tokens)
+    if options.sentence is not None:
+        paths.append(_draw_sentence(options.folder, options.sentence, paths[0].parent))
+    print(*paths, sep="\n")
+
+
+@dataclass(frozen=True)
+class ExportOptions(Settings):
+    """The options of `export`."""
+
+    folder: str = setting(help="a run", metavar="RUN", positional=True)
+    out: str = setting(
+        help="folder to write; the models go into DIR/discriminator and DIR/generator",
+        metavar="DIR",
+        positional=True,
+    )
+
+
+@command(Options(ExportOptions), examples=("runs/books exported",))
+def export(options):
+    """Write the models of a run in Hugging Face's layout.
+
+    `detect`, `finetune --model` and `train --init` read the folder; transformers reads the two models in it.
+    """
+    from minielectra.pretraining.load import export
+
+    print(*export(options.folder, options.out), sep="\n")
+
+
+def _draw(folder, out=None, tokens=None):
+    from minielectra.plots.draw import draw_all
+
+    return draw_all(folder, out, tokens)
+
+
+def _draw_sentence(folder, sentence, out):
+    """Draw the film strip of a sentence into the folder `out` -> its path."""
+    from minielectra.plots import style
+    from minielectra.plots.film_strip import film_strip_sentence
+    from minielectra.pretraining.load import score_at_checkpoints
+
+    pieces, scores, steps = score_at_checkpoints(folder, sentence)
+    fig = film_strip_sentence(pieces, scores, steps, f"“{sentence}”")
+    return style.save(fig, Path(out) / "film_strip_sentence.png")

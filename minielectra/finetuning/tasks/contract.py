@@ -1,0 +1,103 @@
+"""What a task is: the contract between the fine-tuning loop and the files in this folder.
+
+The walk of an example, and the method that takes each step:
+
+    from_file, read    file        -> examples       of the task's own kind: a text, a sentence, a question
+    encode             example     -> Encoded        token ids, segments, targets; several if it is long
+    decode             logits      -> prediction     a JSON-able dict
+    score              predictions -> {metric: value}
+    show, report       prediction  -> text, JSON
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from minielectra.errors import InputError
+from minielectra.finetuning.finetuning_config import FinetuningConfig
+
+
+class Task(ABC):
+    """A task: how to read its files, encode its examples, and turn logits into predictions and scores.
+
+    To add a task, put a file with a subclass into this folder, and write its test. Commands find it by its
+    `names`.
+    """
+
+    names: ClassVar[tuple[str, ...]]  # what the user may call it on the command line
+    head: ClassVar[str]  # what task.json calls its head
+    model_class: ClassVar[type]  # the encoder with that head (heads.py)
+    reader_options: ClassVar[tuple[str, ...]] = ()  # the fields of ExperimentSettings that `from_file` takes
+    max_length: ClassVar[int] = FinetuningConfig.max_length  # tokens of a sequence, by default
+
+    name: str  # which of `names` it was made for
+    labels: tuple[str, ...]  # of the head, in the order of its logits
+    metrics: tuple[str, ...]  # reported in tables; the first decides which evaluation is the best
+    loss: object  # what training minimises: an instance of a class in losses.py
+
+    @classmethod
+    @abstractmethod
+    def from_file(cls, name, path, options):
+        """The task as a training file defines it -> task, its labelled examples.
+
+        options: {reader option: value} that the user gave. Raises InputError, with file and line, for a file
+        that cannot be used.
+        """
+
+    @property
+    @abstractmethod
+    def settings(self):
+        """What `from_settings` needs to make this task again -> JSON-able dict."""
+
+    @classmethod
+    @abstractmethod
+    def from_settings(cls, settings):
+        """The task that `settings` describes. Raises KeyError, TypeError or ValueError if there is none."""
+
+    @abstractmethod
+    def read(self, path, labelled=True):
+        """The examples of a file, "-" for standard input -> list. labelled=False: labels may be absent.
+
+        Raises InputError, with file and line, for a file that cannot be used, or a label that was not in the
+        training file.
+        """
+
+    @abstractmethod
+    def encode(self, examples, tokenizer, max_length, labelled=True):
+        """The sequences of examples, each of at most `max_length` tokens -> list of Encoded.
+
+        labelled: whether to set targets, which training needs and prediction does not.
+        """
+
+    @abstractmethod
+    def decode(self, logits, encoded, examples):
+        """Predictions from logits -> list of JSON-able dicts, one per example.
+
+        logits: one array per sequence of `encoded`, [L], or [T, L] if the head has an output per token.
+        """
+
+    def tune(self, examples, predictions):
+        """Choose what is fitted on the development set, such as a threshold -> the predictions it leads to.
+
+        Called at each evaluation during training; afterwards `settings` holds the choice. By default there is
+        nothing to choose.
+        """
+        return predictions
+
+    @abstractmethod
+    def score(self, examples, predictions):
+        """Scores of predictions, given the examples' labels -> {metric: float}, at least `metrics`."""
+
+    @abstractmethod
+    def show(self, example, prediction):
+        """An example and its prediction for people to read -> str, one line or several."""
+
+    @abstractmethod
+    def report(self, example, prediction):
+        """An example and its prediction for `--json` -> JSON-able dict."""
+
+    def official_format(self, examples, predictions):
+        """Predictions as the text of the file that the task's official scorer reads -> str.
+
+        Raises InputError if the task has no such file, which is the default.
+        """
+        raise InputError(f"--official: {self.name} has no official file of predictions; leave it out")
