@@ -1,4 +1,4 @@
-"""What each step towards a fast step brings: the product with one of them taken back, beside the product as it is.
+"""What each step towards a fast step brings: minielectra with one of them taken back, beside minielectra as it is.
 
 python benchmarks/ablation.py                     # dropout 0.1, both sizes
 python benchmarks/ablation.py --sizes T --rounds 12
@@ -16,47 +16,42 @@ from benchmarks import report
 from benchmarks.settings import SIZES, Setting
 from benchmarks.workers import Crew, use_cores
 
-BASE = "minielectra:threads"  # in other processes nothing could be taken back from here
+BASE = "minielectra:threads"  # other processes would not have what is changed here
 
 
 def plain_operations():
-    """The operations of `functional`: nothing in place, no blocks, no workspace. GELU stays: its plain float32 form calls math.erf
-    for every element, which is a check, not a contender."""
-    from minielectra.nn import encoder, layers
-    from minielectra.objectives import electra as pretraining
+    """The operations of `ops.reference`: nothing in place, no blocks, no workspace.
+
+    GELU stays, because its plain float32 form calls math.erf for every element: it is a check, not a contender.
+    """
+    from minielectra import ops
     from minielectra.ops.reference import attention, layernorm, linear, losses
 
     def without_memory(function):
-        return lambda *arguments, ws=None: function(*arguments)
+        return lambda *arguments, workspace=None: function(*arguments)
 
-    def attend(q, k, v, mask=None, keep=None, scale=1.0, out=None, ws=None, backward=True):
+    def attend(q, k, v, mask=None, keep=None, scale=1.0, out=None, workspace=None, backward=True):
         o, cache = attention.attention_forward(q, k, v, mask, keep, scale)
         out[...] = o
         return out, cache
 
-    def attend_backward(do, cache, dq, dk, dv, ws=None):
+    def attend_backward(do, cache, dq, dk, dv, workspace=None):
         dq[...], dk[...], dv[...] = attention.attention_backward(do, cache)
 
-    for name in ("linear_forward", "linear_backward"):
-        setattr(layers, name, without_memory(getattr(linear, name)))
-    for name in ("layernorm_forward", "layernorm_backward"):
-        setattr(layers, name, without_memory(getattr(layernorm, name)))
-    encoder.attention_forward, encoder.attention_backward = attend, attend_backward
-    pretraining.cross_entropy_forward = losses.cross_entropy_forward
-    pretraining.cross_entropy_backward = losses.cross_entropy_backward
+    for module, operation in ((linear, "linear"), (layernorm, "layernorm")):
+        for name in (f"{operation}_forward", f"{operation}_backward"):
+            setattr(ops, name, without_memory(getattr(module, name)))
+    ops.attention_forward, ops.attention_backward = attend, attend_backward
+    ops.cross_entropy_forward = losses.cross_entropy_forward
+    ops.cross_entropy_backward = losses.cross_entropy_backward
 
 
 def no_workspace():
     """Every array is allocated anew."""
-    from minielectra.training import step
+    from minielectra.nn.layers import PassContext
+    from minielectra.training import worker
 
-    step.Run = lambda ws, random: _run(None, random)
-
-
-def _run(ws, random):
-    from minielectra.nn.layers import Run
-
-    return Run(ws, random)
+    worker.PassContext = lambda workspace, random: PassContext(None, random)
 
 
 def no_blocks():
@@ -72,18 +67,18 @@ def tanh_gelu():
     from minielectra.nn import layers
     from minielectra.ops.fast import gelu
 
-    layers.ACTIVATIONS["gelu"] = gelu.gelu_tanh_forward
+    layers.ACTIVATIONS["gelu"] = (gelu.gelu_tanh_forward, gelu.gelu_tanh_backward)
 
 
 def gumbel_samples():
     """A random number and two logarithms for every logit (Gumbel-max)."""
-    from minielectra.objectives import electra as pretraining
+    from minielectra.objectives import electra
 
     def sample(p, u, temperature):
         noise = np.random.default_rng(int(u[0] * 2**32)).random(p.shape, dtype=np.float32)
         return (np.log(p + 1e-30) - np.log(-np.log(noise + 1e-30))).argmax(axis=1).astype(np.int32)
 
-    pretraining.sample_categorical = sample
+    electra.sample_categorical = sample
 
 
 def head_everywhere():
@@ -93,33 +88,29 @@ def head_everywhere():
 
     forward, backward = ElectraForMaskedLM.forward, ElectraForMaskedLM.backward
 
-    def all_forward(self, input_ids, valid, token_type_ids, rows, run):
-        logits, cache = forward(self, input_ids, valid, token_type_ids, None, run)
+    def all_forward(self, input_ids, valid, segments, rows, context):
+        logits, cache = forward(self, input_ids, valid, segments, None, context)
         return logits[rows], (cache, rows, logits.shape)
 
-    def all_backward(self, dlogits, cache, run):
+    def all_backward(self, dlogits, cache, context):
         inner, rows, shape = cache
         everywhere = np.zeros(shape, dlogits.dtype)
         scatter_add(everywhere, rows, dlogits)
-        backward(self, everywhere, inner, run)
+        backward(self, everywhere, inner, context)
 
     ElectraForMaskedLM.forward, ElectraForMaskedLM.backward = all_forward, all_backward
 
 
 def towers_together():
     """Both towers forward, then both backward: the generator's memory is kept meanwhile."""
-    from minielectra.objectives.electra import ElectraPretraining
+    from minielectra.objectives.base import PretrainingObjective
+    from minielectra.objectives.electra import Electra
 
-    def forward_backward(self, batch, normalizers, run, uniform=None, samples=None):
-        outcome, cache = self.forward(batch, normalizers, run, uniform, samples)
-        self.backward(cache, run)
-        return outcome
-
-    ElectraPretraining.forward_backward = forward_backward
+    Electra.forward_backward = PretrainingObjective.forward_backward
 
 
 def float_masks():
-    """Dropout masks from random floats, one for each element."""
+    """Dropout masks from random floats, one per element."""
     from minielectra.backend import RandomStream
 
     RandomStream.keep_mask = lambda self, shape, drop: self._generator.random(shape, dtype=np.float32) >= drop
@@ -127,23 +118,29 @@ def float_masks():
 
 def one_shard():
     """The whole batch at once, BLAS on all threads."""
-    from minielectra.electra import electra_config as config
-    from minielectra.training import step
+    from minielectra.pretraining.pretraining_config import PretrainingConfig
+    from minielectra.training import engine
 
-    make = config.PretrainingConfig.__init__
+    make = PretrainingConfig.__init__
 
-    def whole(self, *arguments, **fields):
-        make(self, *arguments, **{**fields, "shards": 1})
+    def whole(self, **fields):
+        make(self, **fields | {"shards": 1})
 
-    config.PretrainingConfig.__init__ = whole
-    step.set_blas_threads = lambda count: None
+    PretrainingConfig.__init__ = whole
+    engine.set_blas_threads = lambda count: None
 
 
 VARIANTS = {
-    "one shard, BLAS on all threads": one_shard, "plain operations (but GELU)": plain_operations, "no workspace": no_workspace,
-    "no blocks": no_blocks, "tanh GELU": tanh_gelu, "Gumbel samples": gumbel_samples,
-    "head at all positions": head_everywhere, "towers together": towers_together, "masks from floats": float_masks,
-}  # fmt: skip
+    "one shard, BLAS on all threads": one_shard,
+    "plain operations (but GELU)": plain_operations,
+    "no workspace": no_workspace,
+    "no blocks": no_blocks,
+    "tanh GELU": tanh_gelu,
+    "Gumbel samples": gumbel_samples,
+    "head at all positions": head_everywhere,
+    "towers together": towers_together,
+    "masks from floats": float_masks,
+}
 
 
 def main():

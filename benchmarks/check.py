@@ -1,4 +1,6 @@
-"""Do all contenders compute the same? Same weights, same samples, dropout off: loss, every gradient and logits against the product."""
+"""Do all contenders compute the same? With the same weights and samples and no dropout, their loss, gradients and logits are
+compared with minielectra's.
+"""
 
 import tempfile
 from pathlib import Path
@@ -8,14 +10,14 @@ import numpy as np
 from benchmarks.report import DASH
 from benchmarks.settings import SEED, training_batch
 from benchmarks.workers import Crew
-from minielectra.objectives.electra import ElectraPretraining
+from minielectra import objectives
 
 TOLERANCES = {"bf16": 0.2, "tf32": 1e-2}  # everything else, float32: 1e-4
 REFERENCE = "minielectra"
 
 
 def check(names, setting, padded):
-    """-> table rows (dicts of strings), one for each contender, and whether all agree. setting: with dropout 0."""
+    """-> table rows (dicts of strings), one per contender, and whether all agree. setting: with dropout 0."""
     names = [REFERENCE, *(name for name in names if name != REFERENCE)]
     rows, ok = [], True
     with tempfile.TemporaryDirectory() as folder, Crew(names, setting) as crew:
@@ -40,10 +42,10 @@ def check(names, setting, padded):
 
 
 def compare(outcome, reference, tolerance):
-    """{"loss", "logits", name: gradient} of a contender against the product's -> whether all agree, and the row's figures.
+    """{"loss", "logits", name: gradient} of a contender against minielectra's -> whether all agree, and the row's figures.
 
-    An error is ‖difference‖ / ‖product's‖. A key bias moves all scores of a row alike and softmax does not see it: its gradient is
-    0 but for rounding, so it is held against the size of its layer's query bias's.
+    An error is ‖difference‖ / ‖minielectra's value‖. A key bias adds the same number to all scores of a row, which softmax
+    does not see. Its gradient is 0 except for rounding, so it is compared with the size of the query bias's gradient.
     """
     errors = {}
     for name, expected in reference.items():
@@ -61,10 +63,13 @@ def _tolerance(name):
 
 
 def _weights(setting):
-    """{name: array} with no neutral values, for zeros and ones would hide an error; of a size at which tokens still differ after twelve
-    layers, for else the gradients of queries and keys are differences of nearly equal numbers, and mostly rounding."""
+    """{name: array} without neutral values, because zeros and ones would hide an error.
+
+    They are of a size at which tokens still differ after twelve layers. Otherwise the gradients of queries and keys would
+    be differences of nearly equal numbers, and mostly rounding.
+    """
     random = np.random.default_rng(SEED)
-    shapes = ElectraPretraining(*setting.configs()).parameters.shapes
+    shapes = objectives.make(*setting.configs()).parameters.shapes
     scale = {name: 0.1 if len(shape) == 1 else 0.5 * shape[-1] ** -0.5 for name, shape in shapes.items()}
     return {
         name: (random.standard_normal(shape) * scale[name] + (name.endswith("LayerNorm.weight"))).astype(np.float32)

@@ -1,12 +1,11 @@
 """What runs inside a worker process: one contender for one setting, told over a pipe what to do.
 
-A contender is named `minielectra`, `minielectra:ENGINE`, `lean` or `transformers`, the latter two with any of FLAGS behind, as in
-`lean-compiled-bf16`. `python -m benchmarks.contenders NAME SETTING` reads one JSON object a line from standard input and answers
-each with one on what was standard output; end of input ends it, so a worker never outlives its parent for long.
+A contender is named `minielectra`, `minielectra:ENGINE`, `lean` or `transformers`. The latter two take any of FLAGS, as in
+`lean-compiled-bf16`. `python -m benchmarks.contenders NAME SETTING` reads one JSON object per line from standard input and
+answers each with one on what was standard output. It ends when its input ends, so a worker never outlives its parent for long.
 """
 
 import contextlib
-import inspect
 import json
 import os
 import sys
@@ -30,64 +29,60 @@ WARMUP = 3  # steps, as in minielectra/pretraining/bench.py; compilation falls i
 
 
 class Product:
-    """The product's own step, as minielectra/pretraining/bench.py runs it, and its public `model(input_ids, attention_mask)`."""
+    """minielectra's own step, as minielectra/pretraining/bench.py runs it, and its public `model(input_ids, attention_mask)`."""
 
     def __init__(self, setting, engine=""):
+        """engine: what computes the shards, perhaps with `/` and a name in `ablation.VARIANTS`; "": the default."""
         from benchmarks import ablation
+        from minielectra import objectives
         from minielectra.electra.initialization import initialize
-        from minielectra.objectives.electra import ElectraPretraining
 
-        self.setting, self.engine, self.xp = setting, engine, backend.load(setting.device)
-        self.engine, _, without = self.engine.partition("/")
+        self.setting, self.xp = setting, backend.load(setting.device)
+        self.workers, _, without = engine.partition("/")
         if without:
             ablation.VARIANTS[without]()
-        self.model = ElectraPretraining(*setting.configs(), xp=self.xp)
-        initialize(self.model, SEED)
+        self.objective = objectives.make(*setting.configs(), xp=self.xp)
+        initialize(self.objective, SEED)
         self.versions = {"numpy": np.__version__}
         if setting.device == "gpu":
             properties = self.xp.cuda.runtime.getDeviceProperties(0)
             self.versions |= {"cupy": self.xp.__version__, "gpu": properties["name"].decode()}
 
     def start_training(self):
-        from minielectra.training.step import Trainee
+        from minielectra.training.engine import make_engine
 
-        options = {"threads": self.setting.threads}
-        if self.engine:
-            if "workers" not in inspect.signature(Trainee).parameters:
-                raise ValueError(f"no engine {self.engine!r}: this version's Trainee has no workers= to choose one")
-            options["workers"] = self.engine
-        self.trainee, self.steps = Trainee(self.model, **options), 0
-        actual = type(getattr(self.trainee, "engine", None)).__name__.lower()
-        if self.engine and self.engine != actual:  # one worker needs no processes, and some systems cannot have them
-            raise ValueError(f"asked for {self.engine}, this Trainee runs {actual}")
+        self.engine, self.steps = make_engine(self.objective, self.setting.threads, self.workers or None), 0
+        # One worker needs no processes, and some systems cannot have them.
+        if self.workers and self.workers != self.engine.workers:
+            raise ValueError(f"asked for {self.workers}, got {self.engine.workers}")
         self.batch = training_batch(self.setting)
 
     def step(self):
-        self.trainee.step(self.batch, RATE, SEED, self.steps)
+        self.engine.step(self.batch, RATE, SEED, self.steps)
         self.steps += 1
 
     def score(self, ids, lengths):
-        """ids [B, T], lengths [B] -> logits [B, T] on the host. No mask where nothing is padding, here as for the others."""
-        model, options = self.model.discriminator, {}
+        """ids [B, T], lengths [B] -> logits [B, T] on the host. If nothing is padding there is no mask, as for the others."""
+        options = {}
         if lengths.min() < ids.shape[1]:
-            options["attention_mask"] = np.arange(ids.shape[1]) < lengths[:, None]
-            if "skip_padding" in inspect.signature(model.__call__).parameters:
-                options["skip_padding"] = True
-        return backend.to_host(model(ids, **options))
+            options = {"attention_mask": np.arange(ids.shape[1]) < lengths[:, None], "skip_padding": True}
+        return backend.to_host(self.objective.discriminator(ids, **options))
 
     def gradients(self, weights, batch, samples):
         """The joint loss of `batch` with `samples` [B, K], and {name: gradient}, without dropout, from the weights {name: array}."""
-        from minielectra.nn.layers import Run
+        from minielectra.nn.layers import PassContext
 
-        self.model.parameters.load_state(weights)
-        self.model.parameters.zero_grad()
-        outcome = self.model.forward_backward(
-            batch.to_device(self.xp), batch.normalizers(), Run(backend.Workspace(self.xp)), samples=self.xp.asarray(samples)
+        objective, parameters = self.objective, self.objective.parameters
+        parameters.load_state(weights)
+        parameters.zero_grad()
+        context, samples = PassContext(backend.Workspace(self.xp)), self.xp.asarray(samples)
+        outcome, cache = objective.forward(
+            batch.to_device(self.xp), batch.normalizers(), context, samples=samples
         )
-        grads, parameters = backend.to_host(self.model.parameters.grad), self.model.parameters
-        weight = self.model.pretraining
-        loss = weight.gen_weight * float(outcome.gen_loss) + weight.disc_weight * float(outcome.disc_loss)
-        return loss, {name: grads[slice(*parameters.span(name))].reshape(shape) for name, shape in parameters.shapes.items()}
+        objective.backward(cache, context)
+        config = objective.config
+        loss = config.gen_weight * float(outcome.gen_loss) + config.disc_weight * float(outcome.disc_loss)
+        return loss, {name: backend.to_host(parameters[name].grad) for name in parameters}
 
     def event(self):
         return self.xp.cuda.Event()
@@ -102,8 +97,8 @@ class Product:
         return self.xp.get_default_memory_pool().total_bytes()
 
     def close(self):
-        if hasattr(getattr(self, "trainee", None), "close"):
-            self.trainee.close()
+        if hasattr(self, "engine"):
+            self.engine.close()
 
 
 class TorchTwin:

@@ -37,14 +37,14 @@ class Case:
     """One operation at one size: `OP_forward(*inputs, *rest)` and `OP_backward(dy, cache, *grads)`, without dy for a loss."""
 
     title: str
-    module: str  # of minielectra.functional, and of minielectra.fast where it has one
+    module: str  # of minielectra.ops.reference, and of minielectra.ops.fast if it has one
     op: str
     elements: int  # what a time is divided by
     inputs: tuple  # arrays that a fast version may overwrite: fresh copies for every call
     rest: tuple = ()
     dy: np.ndarray | None = None
     grads: tuple = ()
-    in_place: bool = False  # no fast version, but an `out=` that training gives: memory it already has
+    in_place: bool = False  # it has no fast version, but an `out=`, for which training hands in memory it already has
 
 
 def cases(size):
@@ -106,14 +106,16 @@ def versions(case):
 
 def _pair(case, module, in_place=False):
     ops = [getattr(module, f"{case.op}_{way}") for way in ("forward", "backward")]
-    takes_ws = ["ws" in inspect.signature(op).parameters for op in ops]
+    takes_workspace = ["workspace" in inspect.signature(op).parameters for op in ops]
 
-    def forward(inputs, ws):
-        options = {"out": inputs[0]} if in_place else {"ws": ws} if takes_ws[0] else {}
+    def forward(inputs, workspace):
+        options = {"out": inputs[0]} if in_place else {"workspace": workspace} if takes_workspace[0] else {}
         return ops[0](*inputs, *case.rest, **options)
 
-    def backward(dy, cache, ws):
-        options = {"out": ws.empty(dy.shape, dy.dtype)} if in_place else {"ws": ws} if takes_ws[1] else {}
+    def backward(dy, cache, workspace):
+        options = {"workspace": workspace} if takes_workspace[1] else {}
+        if in_place:
+            options = {"out": workspace.empty(dy.shape, dy.dtype)}
         return ops[1](*(() if dy is None else (dy,)), cache, *case.grads, **options)
 
     return forward, backward
@@ -124,13 +126,13 @@ def measure(case, repeats):
     pairs, workspaces, times = versions(case), {}, {}
     for repeat in range(WARMUP + repeats):
         for name, (forward, backward) in pairs.items():
-            ws = workspaces.setdefault(name, Workspace())
-            ws.reset()
+            workspace = workspaces.setdefault(name, Workspace())
+            workspace.reset()
             inputs, dy = tuple(map(np.copy, case.inputs)), None if case.dy is None else case.dy.copy()
             begin = time.perf_counter()
-            _, cache = forward(inputs, ws)
+            _, cache = forward(inputs, workspace)
             middle = time.perf_counter()
-            backward(dy, cache, ws)
+            backward(dy, cache, workspace)
             end = time.perf_counter()
             if repeat >= WARMUP:
                 times.setdefault(name, []).append((middle - begin, end - middle))

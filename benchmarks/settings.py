@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minielectra import objectives
 from minielectra.electra.corruption import mask_batch
-from minielectra.objectives.electra import ElectraPretraining
 from minielectra.pretraining.bench import step_flops
 from minielectra.pretraining.presets import configure
 
@@ -15,9 +15,18 @@ RATE = 1e-4  # learning rate: minielectra/pretraining/bench.py's; its size does 
 SPECIAL, MASK = (0, 1, 2, 3, 4), 4  # ids that are never chosen; the last one is [MASK]
 SIZES = {  # name: what differs from the preset `small`
     "S": {"batch_size": 16, "seq_length": 128},
-    "T": {"vocab_size": 8192, "embedding_size": 128, "hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4,
-          "intermediate_size": 512, "generator_width": 0.5, "batch_size": 32, "seq_length": 64},
-}  # fmt: skip
+    "T": {
+        "vocab_size": 8192,
+        "embedding_size": 128,
+        "hidden_size": 128,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 512,
+        "generator_width": 0.5,
+        "batch_size": 32,
+        "seq_length": 64,
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -40,8 +49,8 @@ class Setting:
         return configure("small", SIZES[self.size] | drop)
 
     def flops(self):
-        """Floating-point operations of the matrix products that one step needs (`minielectra.pretraining.bench.step_flops`)."""
-        return step_flops(ElectraPretraining(*self.configs()))
+        """Floating-point operations of the matrix products that one step needs."""
+        return step_flops(objectives.make(*self.configs()))
 
     def as_dict(self):
         """For JSON; `Setting(**…)` is the way back."""
@@ -49,10 +58,10 @@ class Setting:
 
 
 def training_batch(setting, padded=False):
-    """Random tokens, the same for every contender -> Batch on the host: B·T ids, and the chosen positions.
+    """Random tokens, the same for every contender -> MaskedBatch, on the host.
 
-    padded: sentences of a quarter to the whole of T, in two segments, as only `--check` needs them; else full and in one segment,
-    as minielectra/pretraining/bench.py has them.
+    padded: sentences of a quarter to the whole of T, in two segments, as only `--check` needs them; else full and in one
+    segment, as in minielectra/pretraining/bench.py.
     """
     config, pretraining = setting.configs()
     random = np.random.default_rng(SEED)

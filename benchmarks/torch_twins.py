@@ -2,9 +2,9 @@
 
 B sequences of T tokens, V words, E embedding features, H hidden features in A heads of D, M chosen positions.
 
-Both twins are modules with `forward(batch, samples=None)`, the joint loss; `discriminate(ids, valid)`, the discriminator's logits;
-and `named()`, which says which of the product's parameters each of their own holds. Only worker processes import this module:
-PyTorch takes seconds and hundreds of megabytes.
+Both twins are modules with `forward(batch, samples=None)`, the joint loss; `discriminate(ids, valid)`, the discriminator's
+logits; and `named()`, which says which of minielectra's parameters each of their own holds. Only worker processes import this
+module, because PyTorch takes seconds and hundreds of megabytes.
 """
 
 import dataclasses
@@ -13,18 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-TABLES = "electra.embeddings."  # the product's names of what both towers share
+TABLES = "electra.embeddings."  # minielectra's names of what both towers share
 
 
 class TorchBatch:
-    """A `Batch` of the product as tensors.
+    """A `MaskedBatch` as tensors.
 
     ids, masked, segments [B, T] int64; mask [B, T], 1 where not padding, and valid, the same as bool or None where nothing is;
     rows [M], flat indices b·T + t of the chosen positions; used [B, K] bool, which slots hold one; labels [B, T], −100 elsewhere.
     """
 
     def __init__(self, batch):
-        arrays = (batch.input_ids, batch.masked_ids, batch.token_type_ids, batch.valid)
+        arrays = (batch.input_ids, batch.masked_ids, batch.segments, batch.valid)
         self.ids, self.masked, self.segments, self.mask = (torch.from_numpy(array).long() for array in arrays)
         self.valid = self.mask.bool() if batch.padded else None
         self.used = torch.from_numpy(batch.weights > 0)
@@ -65,7 +65,7 @@ def sample_rows(p):
 
 
 def byte_dropout(x, drop):
-    """Dropout of x [...] with a mask of two random bytes an element, as the product makes it: a third of `F.dropout`'s time."""
+    """Dropout of x [...] with a mask of two random bytes per element, as minielectra makes it: a third of `F.dropout`'s time."""
     limit, count = min(65535, round((1.0 - drop) * 65536)), x.numel()
     bits = torch.empty((count + 3) // 4, dtype=torch.int64, device=x.device).random_(-(2**63), None)
     keep = bits.view(torch.int16)[:count].view(x.shape) < limit - 32768
@@ -107,7 +107,7 @@ class Block(nn.Module):
         return self.dropout(x, self.drop) if self.training and self.drop else x
 
     def named(self, name):
-        """(own module, the product's names of what it holds, row after row) of every part."""
+        """(own module, minielectra's names of what it holds, row after row) of every part."""
         return [
             (self.qkv, [f"{name}.attention.self.{part}" for part in ("query", "key", "value")]),
             (self.dense, [f"{name}.attention.output.dense"]),
@@ -191,7 +191,7 @@ class Lean(nn.Module):
         return self.gen_weight * gen_loss + self.disc_weight * disc_loss
 
     def named(self):
-        """(parameter, [the product's names of what it holds, row after row]) of every parameter."""
+        """(parameter, [minielectra's names of what it holds, row after row]) of every parameter."""
         modules = [
             (self.word, [f"{TABLES}word_embeddings"]),
             (self.position, [f"{TABLES}position_embeddings"]),
@@ -209,8 +209,11 @@ class Lean(nn.Module):
 
 
 class Transformers(nn.Module):
-    """transformers' two models with shared embeddings, as its users write it: word logits at every position, labels of −100,
-    attention masks as a tokenizer hands them out, samples by Gumbel-max at the chosen positions."""
+    """transformers' two models with shared embeddings, as its users write it.
+
+    Word logits at every position, labels of −100, attention masks as a tokenizer makes them, and samples by Gumbel-max at
+    the chosen positions.
+    """
 
     def __init__(self, config, pretraining):
         """config: ElectraConfig of the discriminator."""
@@ -242,7 +245,7 @@ class Transformers(nn.Module):
         return self.gen_weight * generated.loss + self.disc_weight * detected.loss
 
     def named(self):
-        """As `Lean.named`; the names are the product's but for the tower's prefix."""
+        """As `Lean.named`; transformers' names are minielectra's without the tower's prefix."""
         found = {}
         for prefix, tower in (("discriminator.", self.discriminator), ("generator.", self.generator)):
             for name, parameter in tower.named_parameters():

@@ -1,4 +1,4 @@
-"""Time the product against PyTorch: training steps or inference, every contender in a process of its own, in turn.
+"""Time minielectra against PyTorch: training steps or inference, every contender in a process of its own, in turn.
 
 python benchmarks/vs_pytorch.py --rounds 10 --picture speed.png
 python benchmarks/vs_pytorch.py --check                   # do they compute the same?
@@ -153,7 +153,7 @@ def _collect(crew, own, results, versions):
 
 
 def run_check(a):
-    """Print how far every contender is from the product -> exit code."""
+    """Print how far every contender is from minielectra -> exit code."""
     rows, ok = [], True
     for size in a.sizes:
         for padded in (False, True):

@@ -25,7 +25,7 @@ from minielectra.data.text.corpus import corpus_documents
 from minielectra.data.text.default_corpus import default_corpus
 from minielectra.data.text.sentences import split_sentences
 from minielectra.data.wordpiece.normalization import TextNormalizer
-from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
+from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.data.wordpiece.vocabulary import SPECIAL_TOKENS
 from minielectra.data.wordpiece.vocabulary_training import train_vocabulary
 from minielectra.plots.style import BLUE, INK, SKY, VERMILION, figure

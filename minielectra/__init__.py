@@ -20,7 +20,7 @@ _HOMES = {
     "ElectraForTokenClassification": "finetuning.heads",
     "InputError": "errors",
     "PretrainingConfig": "pretraining.pretraining_config",
-    "WordPieceTokenizer": "data.wordpiece.tokenizer",
+    "WordPieceTokenizer": "data.wordpiece",
     "gradient_check": "gradcheck.checker",
     "load_discriminator": "pretraining.load",
 }

@@ -2,6 +2,6 @@
 
 import sys
 
-from minielectra.cli.main import main
+from minielectra.cli.entry import main
 
 sys.exit(main())

@@ -9,7 +9,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from minielectra.cli.main import main
+from minielectra.cli.entry import main
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import TINY, cli, train_here
 from safetensors import SafetensorError
 
-from minielectra.cli.main import main
+from minielectra.cli.entry import main
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import pytest
 from conftest import ROOT, TINY, train_here
 from hostile import save
 
-from minielectra.cli import main as command_line
+from minielectra.cli import entry as command_line
 from minielectra.cli.command import command
-from minielectra.cli.main import COMMANDS, build_parser, main, parse
+from minielectra.cli.entry import COMMANDS, build_parser, main, parse
 from minielectra.errors import InputError
 
 EXAMPLES = [f"{own.name} {example}" for own in COMMANDS for example in own.examples]
@@ -201,7 +201,7 @@ def imported_by(code):
 )
 def test_help_and_typing_errors_wait_for_no_large_library(words):
     modules = imported_by(
-        f"from minielectra.cli.main import main\ntry:\n    main({words})\nexcept SystemExit:\n    pass",
+        f"from minielectra.cli.entry import main\ntry:\n    main({words})\nexcept SystemExit:\n    pass",
     )
     assert not {"numpy", "matplotlib", "safetensors", "tqdm"} & modules
 

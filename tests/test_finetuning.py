@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import cli, train
 
-from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
+from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.electra.electra_config import ElectraConfig
 from minielectra.errors import InputError
 from minielectra.finetuning import tasks

@@ -8,7 +8,7 @@ import pytest
 from hostile import filled, refusal
 from test_bad_input import complaint
 
-from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
+from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.errors import InputError
 from minielectra.nn.parameters import Parameters
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from minielectra.cli import main as cli
+from minielectra.cli import entry as cli
 from minielectra.data.windows import windows
 from minielectra.data.wordpiece.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
 from minielectra.detect import detect, detect_many

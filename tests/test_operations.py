@@ -14,7 +14,11 @@ from minielectra.ops.fast import losses as fast_losses
 from minielectra.ops.reference import attention, gelu, losses
 from minielectra.ops.reference.attention import additive_mask
 from minielectra.ops.reference.dropout import dropout_forward
-from minielectra.ops.reference.losses import binary_cross_entropy_backward, binary_cross_entropy_forward, sigmoid
+from minielectra.ops.reference.losses import (
+    binary_cross_entropy_backward,
+    binary_cross_entropy_forward,
+    sigmoid,
+)
 from minielectra.ops.reference.softmax import softmax_forward
 
 # --- gelu

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minielectra.nn.layers import Run
+from minielectra.nn.layers import PassContext
 from minielectra.ops.reference.losses import binary_cross_entropy_backward, binary_cross_entropy_forward
 
 
@@ -17,6 +17,6 @@ def chosen_only(logits, labels, positions, used):
 def one_way_backward(generator, discriminator, dmlm_logits, gen_cache, drtd_logits, disc_cache):
     table = generator.embeddings.word.grad
     kept = table.copy()
-    discriminator.backward(drtd_logits, disc_cache, Run())
+    discriminator.backward(drtd_logits, disc_cache, PassContext())
     table[...] = kept
-    generator.backward(dmlm_logits, gen_cache, Run())
+    generator.backward(dmlm_logits, gen_cache, PassContext())

@@ -1,6 +1,10 @@
 """The command line: typed options in, calls of the library out, nothing else.
 
-main.py parses, calls and turns errors into exit codes. command.py says what a command is, options.py makes
+entry.py parses, calls and turns errors into exit codes. command.py says what a command is, options.py makes
 options from settings, overrides.py those that change a preset. The commands are in files by subject:
-pretraining.py, finetuning.py, text.py, checks.py. To add one, write it there and name it in main.py.
+pretraining.py, finetuning.py, text.py, checks.py. To add one, write it there and name it in entry.py.
 """
+
+from minielectra.cli.entry import main
+
+__all__ = ["main"]

@@ -66,7 +66,7 @@ class TokenizeOptions(Settings):
 @command(Options(TokenizeOptions), examples=('--vocab vocab.txt "Unbelievable!"',))
 def tokenize(options):
     """Cut text into word pieces."""
-    from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
+    from minielectra.data.wordpiece import WordPieceTokenizer
 
     tokenizer = WordPieceTokenizer.from_file(options.vocab)
     for text in options.text or _standard_input():
@@ -109,7 +109,7 @@ def prepare(options, settings):
     """
     from minielectra.data.dataset.prepare import prepare
     from minielectra.data.text.default_corpus import default_corpus
-    from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
+    from minielectra.data.wordpiece import WordPieceTokenizer
 
     tokenizer = WordPieceTokenizer.from_file(settings.vocab) if settings.vocab else options.vocab_size
     corpus = options.corpus or default_corpus()

@@ -7,7 +7,7 @@ import numpy as np
 
 from minielectra import objectives
 from minielectra.backend import Purpose
-from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
+from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.electra.electra_config import ElectraConfig
 from minielectra.electra.initialization import initialize, truncated_normal
 from minielectra.electra.towers import Electra

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from minielectra import backend
-from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
+from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.errors import InputError
 from minielectra.finetuning import tasks
 from minielectra.finetuning.loop import LabelledSet, evaluate, predict

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from minielectra import objectives
-from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
+from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.detect import detect
 from minielectra.electra.electra_config import ElectraConfig
 from minielectra.electra.towers import ElectraForPreTraining

@@ -6,7 +6,7 @@ from minielectra.data.dataset import layout
 from minielectra.data.dataset.prepare import prepare
 from minielectra.data.dataset.prepared import Dataset
 from minielectra.data.text.default_corpus import default_corpus
-from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
+from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.errors import InputError
 from minielectra.pretraining.presets import configure
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
+from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.errors import InputError
 from minielectra.formats.files import replacing
 from minielectra.runs.detection_counts import corrupt, count_detections

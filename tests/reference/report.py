@@ -15,7 +15,7 @@ import torch
 import transformers
 
 from minielectra import backend
-from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
+from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.errors import InputError
 from minielectra.gradcheck import checker as gradcheck
 from minielectra.pretraining.presets import PRESETS

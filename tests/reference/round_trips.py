@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from minielectra.data.text.corpus import corpus_lines
-from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
+from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.electra import towers as models
 from minielectra.pretraining.presets import configure
 

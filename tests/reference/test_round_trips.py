@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import transformers
 
-from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
+from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.electra import towers as models
 
 from .checks import CONFIG, joint_model, make_tokens
@@ -66,7 +66,7 @@ def test_saved_there_opened_here(kind, config, tmp_path):
 
 @pytest.mark.parametrize("tower", KINDS)
 def test_towers_of_a_joint_model(tower, tmp_path):
-    model = getattr(joint_model(dtype=np.float32), tower)
+    model = joint_model(dtype=np.float32).towers[tower]
     model.save_pretrained(tmp_path)
     module, problems = open_there(KINDS[tower], tmp_path)
     assert not problems

@@ -6,3 +6,8 @@ into examples, rows of three numbers each, which `examples.py` keeps on disk. Fo
 the examples, and `packing.assemble` makes them into arrays [B, T], which `electra/corruption.py` masks.
 `array_files.py` reads and writes arrays that are too long for memory.
 """
+
+from minielectra.data.dataset.prepare import prepare
+from minielectra.data.dataset.prepared import Dataset
+
+__all__ = ["Dataset", "prepare"]

@@ -4,3 +4,7 @@ A sentence is normalized and cut into words (`normalization.py`), and each word 
 vocabulary (`tokenizer.py`). The vocabulary comes from a file (`vocabulary.py`) or is learned from text
 (`vocabulary_training.py`). The next room, `dataset/`, stores the ids of a whole corpus.
 """
+
+from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
+
+__all__ = ["WordPieceTokenizer"]
