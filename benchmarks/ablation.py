@@ -145,7 +145,9 @@ VARIANTS = {
 
 def main():
     """-> exit code"""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", default="T,S", help="of S and T, with commas")
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--rounds", type=int, default=6)
@@ -161,7 +163,10 @@ def main():
             answers = crew.rounds(a.rounds, "run", lambda turn: None, count=3)
             peaks = {worker: answer["peak_mb"] for worker, answer in crew.ask("memory")}
         base = next(worker for worker in answers if worker.name == BASE)
-        results = {w: report.Result(setting.title, w.name, [t["ms"] for t in rounds]) for w, rounds in answers.items()}
+        results = {
+            w: report.Result(setting.title, w.name, [t["ms"] for t in rounds])
+            for w, rounds in answers.items()
+        }
         for worker, result in results.items():
             label = worker.name.partition("/")[2] or worker.name.partition(":")[2]
             row = {

@@ -50,10 +50,19 @@ def compare(outcome, reference, tolerance):
     errors = {}
     for name, expected in reference.items():
         scale = reference[name.replace(".key.bias", ".query.bias")]
-        errors[name] = float(np.linalg.norm(outcome[name] - expected) / np.linalg.norm(scale)) if name in outcome else np.inf
+        errors[name] = (
+            float(np.linalg.norm(outcome[name] - expected) / np.linalg.norm(scale))
+            if name in outcome
+            else np.inf
+        )
     loss, logits = errors.pop("loss"), errors.pop("logits")
     worst = max(errors, key=lambda name: np.nan_to_num(errors[name], nan=np.inf))
-    figures = {"loss": f"{loss:.1e}", "worst gradient": f"{errors[worst]:.1e}", "of": worst, "logits": f"{logits:.1e}"}
+    figures = {
+        "loss": f"{loss:.1e}",
+        "worst gradient": f"{errors[worst]:.1e}",
+        "of": worst,
+        "logits": f"{logits:.1e}",
+    }
     complete = set(outcome) == set(reference)
     return complete and all(error <= tolerance for error in (loss, logits, *errors.values())), figures
 
@@ -72,7 +81,9 @@ def _weights(setting):
     shapes = objectives.make(*setting.configs()).parameters.shapes
     scale = {name: 0.1 if len(shape) == 1 else 0.5 * shape[-1] ** -0.5 for name, shape in shapes.items()}
     return {
-        name: (random.standard_normal(shape) * scale[name] + (name.endswith("LayerNorm.weight"))).astype(np.float32)
+        name: (random.standard_normal(shape) * scale[name] + (name.endswith("LayerNorm.weight"))).astype(
+            np.float32
+        )
         for name, shape in shapes.items()
     }
 

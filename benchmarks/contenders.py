@@ -124,7 +124,11 @@ class TorchTwin:
             self.versions["transformers"] = transformers.__version__
         self.device = torch.device("cuda" if setting.device == "gpu" else "cpu")
         configs = setting.configs()
-        self.model = (Lean(*configs, cheap="bytes" in flags) if self.lean else Transformers(*configs)).to(self.device).train()
+        self.model = (
+            (Lean(*configs, cheap="bytes" in flags) if self.lean else Transformers(*configs))
+            .to(self.device)
+            .train()
+        )
         self.clip = configs[1].clip_norm
         self.call, self.discriminate = self.model, self.model.discriminate
         if "compiled" in flags:
@@ -139,7 +143,11 @@ class TorchTwin:
             self.optimizer = adamw(self.parameters, lr=RATE)
             return
         free = [p for p, names in self.model.named() if "LayerNorm" in names[0] or names[0].endswith(".bias")]
-        rest = [p for p, names in self.model.named() if not ("LayerNorm" in names[0] or names[0].endswith(".bias"))]
+        rest = [
+            p
+            for p, names in self.model.named()
+            if not ("LayerNorm" in names[0] or names[0].endswith(".bias"))
+        ]
         groups = [{"params": rest, "weight_decay": 0.01}, {"params": free, "weight_decay": 0.0}]
         self.optimizer = adamw(groups, lr=RATE, eps=1e-6, fused=True)
 
@@ -169,7 +177,9 @@ class TorchTwin:
             valid = None
             if lengths.min() < ids.shape[1]:
                 valid = torch.from_numpy(np.arange(ids.shape[1]) < lengths[:, None]).to(self.device)
-            return self.discriminate(torch.from_numpy(ids).long().to(self.device), valid).float().cpu().numpy()
+            return (
+                self.discriminate(torch.from_numpy(ids).long().to(self.device), valid).float().cpu().numpy()
+            )
 
     def gradients(self, weights, batch, samples):
         """As `Product.gradients`."""

@@ -44,7 +44,9 @@ class Case:
     rest: tuple = ()
     dy: np.ndarray | None = None
     grads: tuple = ()
-    in_place: bool = False  # it has no fast version, but an `out=`, for which training hands in memory it already has
+    in_place: bool = (
+        False  # it has no fast version, but an `out=`, for which training hands in memory it already has
+    )
 
 
 def cases(size):
@@ -96,7 +98,9 @@ def versions(case):
     """{"plain": (forward, backward), "fast": …}: functions of (inputs, workspace) and (dy, cache, workspace); fast may be missing."""
     found = {"plain": _pair(case, importlib.import_module(f"minielectra.ops.reference.{case.module}"))}
     if case.in_place:
-        found["fast"] = _pair(case, importlib.import_module(f"minielectra.ops.reference.{case.module}"), in_place=True)
+        found["fast"] = _pair(
+            case, importlib.import_module(f"minielectra.ops.reference.{case.module}"), in_place=True
+        )
     elif importlib.util.find_spec(f"minielectra.ops.fast.{case.module}"):
         fast = importlib.import_module(f"minielectra.ops.fast.{case.module}")
         if hasattr(fast, f"{case.op}_forward"):
@@ -137,7 +141,8 @@ def measure(case, repeats):
             if repeat >= WARMUP:
                 times.setdefault(name, []).append((middle - begin, end - middle))
     return {
-        name: tuple(statistics.median(way) / case.elements * 1e9 for way in zip(*own, strict=True)) for name, own in times.items()
+        name: tuple(statistics.median(way) / case.elements * 1e9 for way in zip(*own, strict=True))
+        for name, own in times.items()
     }
 
 
@@ -152,7 +157,9 @@ def row(size, case, nanoseconds):
 
 def main(argv=None):
     """Print the table, ns an element."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", default=",".join(SIZES), help="S, T or both (default: S,T)")
     parser.add_argument("--repeats", type=int, default=30, help="timed calls of each version (default: 30)")
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON too")
@@ -167,12 +174,20 @@ def main(argv=None):
         for case in cases(size):
             nanoseconds = measure(case, a.repeats)
             rows.append(row(size, case, nanoseconds))
-            records.append({"size": size, "operation": case.title, "elements": case.elements, "ns_per_element": nanoseconds})
+            records.append(
+                {
+                    "size": size,
+                    "operation": case.title,
+                    "elements": case.elements,
+                    "ns_per_element": nanoseconds,
+                }
+            )
     line = machine(cores, 1, {})
     print(f"{line}; ns an element\n\n{markdown(rows)}")
     if a.json:
         Path(a.json).write_text(
-            json.dumps({"machine": line, "repeats": a.repeats, "results": records}, indent=1) + "\n", encoding="utf-8"
+            json.dumps({"machine": line, "repeats": a.repeats, "results": records}, indent=1) + "\n",
+            encoding="utf-8",
         )
 
 

@@ -26,7 +26,9 @@ def _total(field):
         total = 0
         for pid in (os.getpid(), *_descendants(os.getpid())):
             status, shares = _fields(pid, "status"), _fields(pid, "smaps_rollup")
-            total += status[field] - status["RssShmem"] + shares["Pss_Shmem"]  # a page's share for each process that has it
+            total += (
+                status[field] - status["RssShmem"] + shares["Pss_Shmem"]
+            )  # a page's share for each process that has it
             total -= 0 if pid == os.getpid() else status["RssFile"]
     except (OSError, KeyError):
         return None
@@ -36,7 +38,11 @@ def _total(field):
 def _fields(pid, file):
     """{field: kB} of a file of /proc."""
     lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
-    return {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines) if rest.endswith(" kB")}
+    return {
+        name: int(rest.split()[0])
+        for name, _, rest in (line.partition(":") for line in lines)
+        if rest.endswith(" kB")
+    }
 
 
 def _descendants(pid):

@@ -58,7 +58,10 @@ def _median(rounds):
 def machine(cores, threads, versions):
     """One line: processor, cores used, versions of what was measured. No names of hosts, no paths."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    libraries = {"Python": platform.python_version(), "NumPy": f"{np.__version__} ({blas['name']} {blas['version']})"}
+    libraries = {
+        "Python": platform.python_version(),
+        "NumPy": f"{np.__version__} ({blas['name']} {blas['version']})",
+    }
     names = {"torch": "PyTorch", "transformers": "transformers", "cupy": "CuPy"}
     libraries |= {label: versions[key] for key, label in names.items() if key in versions}
     used = f"{min(threads, cores)} of {cores} core{'s' if cores > 1 else ''}"
@@ -106,9 +109,16 @@ def markdown(rows):
     columns = [name for name in rows[0] if any(row[name] != DASH for row in rows)]
     cells = [columns, *([row[name] for name in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        for line in cells
+    ]
     numeric = [all(line[i][:1] in "*0123456789–" for line in cells[1:]) for i in range(len(columns))]
-    rule = "|" + "|".join("-" * (w + 1) + (":" if right else "-") for w, right in zip(widths, numeric, strict=True)) + "|"
+    rule = (
+        "|"
+        + "|".join("-" * (w + 1) + (":" if right else "-") for w, right in zip(widths, numeric, strict=True))
+        + "|"
+    )
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
@@ -127,7 +137,16 @@ def picture(results, machine_line, path, what):
         panels.setdefault(r.setting.partition(",")[0], {}).setdefault(r.setting, []).append(r)
     groups = sorted((group for panel in panels.values() for group in panel.values()), key=len, reverse=True)
     contenders = list(dict.fromkeys(r.contender for group in groups for r in group))
-    palette = (style.BLUE, style.ORANGE, style.GREEN, style.PURPLE, style.SKY, style.VERMILION, style.YELLOW, style.GREY)
+    palette = (
+        style.BLUE,
+        style.ORANGE,
+        style.GREEN,
+        style.PURPLE,
+        style.SKY,
+        style.VERMILION,
+        style.YELLOW,
+        style.GREY,
+    )
     colors = {name: palette[i % len(palette)] for i, name in enumerate(contenders)}
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
@@ -141,7 +160,9 @@ def picture(results, machine_line, path, what):
         style.tidy(ax, SIZE_TITLES.get(title, title), ylabel="ms")
         ax.grid(False, axis="x")
         ax.tick_params(axis="x", length=0)
-    handles = {label: bar for ax in fig.axes for bar, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    handles = {
+        label: bar for ax in fig.axes for bar, label in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
     fig.legend([handles[name] for name in contenders], contenders, loc="outside lower center", ncols=min(6, len(contenders)),
                frameon=False, fontsize=9)  # fmt: skip
     return style.save(fig, path)
@@ -156,8 +177,17 @@ def _bars(ax, panel, colors, ink):
         for r in group:
             ax.bar(place, r.ms, 0.86, color=colors[r.contender], label=r.contender)
             ax.plot([place, place], r.quartiles, color=ink, linewidth=1)
-            text = number(r.ms) + (f"\n{r.ratio(reference):.2f} ×" if reference and r is not reference else "")
-            ax.annotate(text, (place, max(r.ms, r.quartiles[1])), (0, 3), textcoords="offset points", ha="center", fontsize=8)
+            text = number(r.ms) + (
+                f"\n{r.ratio(reference):.2f} ×" if reference and r is not reference else ""
+            )
+            ax.annotate(
+                text,
+                (place, max(r.ms, r.quartiles[1])),
+                (0, 3),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+            )
             place += 1.0
         place += 0.8
     ax.set_xticks(ticks, [name.partition(", ")[2] for name in panel])

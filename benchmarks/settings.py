@@ -92,4 +92,8 @@ def sentences(case, vocab_size):
     return ids, lengths
 
 
-INFERENCE_CASES = {"batch": "32 sentences of 128", "mixed": "32 sentences of 8–128", "single": "one sentence of 32"}
+INFERENCE_CASES = {
+    "batch": "32 sentences of 128",
+    "mixed": "32 sentences of 8–128",
+    "single": "one sentence of 32",
+}

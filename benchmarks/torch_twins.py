@@ -54,7 +54,9 @@ def sample_rows(p):
     rows, words = p.shape
     width = int(words**0.5)
     blocks = words // width
-    sums = torch.cat([p[:, : blocks * width].unflatten(1, (blocks, width)).sum(-1), p[:, blocks * width :].sum(1, True)], 1)
+    sums = torch.cat(
+        [p[:, : blocks * width].unflatten(1, (blocks, width)).sum(-1), p[:, blocks * width :].sum(1, True)], 1
+    )
     below = sums.cumsum(1)
     target = torch.rand(rows, 1, device=p.device) * below[:, -1:]
     block = torch.searchsorted(below, target, right=True).clamp(max=blocks)
@@ -82,10 +84,22 @@ class Block(nn.Module):
     def __init__(self, c, cheap):
         super().__init__()
         hidden, inner, eps = c.hidden_size, c.intermediate_size, c.layer_norm_eps
-        self.heads, self.drop, self.attention_drop = c.num_attention_heads, c.hidden_dropout_prob, c.attention_probs_dropout_prob
+        self.heads, self.drop, self.attention_drop = (
+            c.num_attention_heads,
+            c.hidden_dropout_prob,
+            c.attention_probs_dropout_prob,
+        )
         self.dropout = byte_dropout if cheap else F.dropout
-        self.qkv, self.dense, self.norm1 = nn.Linear(hidden, 3 * hidden), nn.Linear(hidden, hidden), nn.LayerNorm(hidden, eps)
-        self.up, self.down, self.norm2 = nn.Linear(hidden, inner), nn.Linear(inner, hidden), nn.LayerNorm(hidden, eps)
+        self.qkv, self.dense, self.norm1 = (
+            nn.Linear(hidden, 3 * hidden),
+            nn.Linear(hidden, hidden),
+            nn.LayerNorm(hidden, eps),
+        )
+        self.up, self.down, self.norm2 = (
+            nn.Linear(hidden, inner),
+            nn.Linear(inner, hidden),
+            nn.LayerNorm(hidden, eps),
+        )
 
     def forward(self, x, mask):
         """x [B, T, H], mask [B, 1, 1, T] bool or None -> y [B, T, H]"""
@@ -123,7 +137,9 @@ class Tower(nn.Module):
 
     def __init__(self, c, cheap):
         super().__init__()
-        self.project = nn.Linear(c.embedding_size, c.hidden_size) if c.embedding_size != c.hidden_size else None
+        self.project = (
+            nn.Linear(c.embedding_size, c.hidden_size) if c.embedding_size != c.hidden_size else None
+        )
         self.blocks = nn.ModuleList(Block(c, cheap) for _ in range(c.num_hidden_layers))
 
     def forward(self, x, valid):
@@ -137,7 +153,11 @@ class Tower(nn.Module):
     def named(self, prefix):
         """As `Block.named`."""
         own = [] if self.project is None else [(self.project, [f"{prefix}electra.embeddings_project"])]
-        return own + [pair for i, block in enumerate(self.blocks) for pair in block.named(f"{prefix}electra.encoder.layer.{i}")]
+        return own + [
+            pair
+            for i, block in enumerate(self.blocks)
+            for pair in block.named(f"{prefix}electra.encoder.layer.{i}")
+        ]
 
 
 class Lean(nn.Module):
@@ -187,7 +207,9 @@ class Lean(nn.Module):
             disc_loss = F.binary_cross_entropy_with_logits(logits, replaced)
         else:
             weight = batch.valid.float()
-            disc_loss = F.binary_cross_entropy_with_logits(logits, replaced, weight, reduction="sum") / weight.sum()
+            disc_loss = (
+                F.binary_cross_entropy_with_logits(logits, replaced, weight, reduction="sum") / weight.sum()
+            )
         return self.gen_weight * gen_loss + self.disc_weight * disc_loss
 
     def named(self):
@@ -204,7 +226,11 @@ class Lean(nn.Module):
             (self.disc_dense, ["discriminator.discriminator_predictions.dense"]),
             (self.disc_prediction, ["discriminator.discriminator_predictions.dense_prediction"]),
         ]
-        pairs = [(p, [f"{name}.{kind}" for name in names]) for module, names in modules for kind, p in module.named_parameters()]
+        pairs = [
+            (p, [f"{name}.{kind}" for name in names])
+            for module, names in modules
+            for kind, p in module.named_parameters()
+        ]
         return [*pairs, (self.gen_bias, ["generator.generator_lm_head.bias"])]
 
 

@@ -23,17 +23,29 @@ from benchmarks.workers import Crew, spinning, use_cores
 
 DEFAULTS = {
     "cpu": ["minielectra", "lean", "lean-bytes", "transformers"],
-    "gpu": ["minielectra", "lean", "lean-compiled", "lean-tf32", "lean-compiled-tf32", "lean-bf16", "lean-compiled-bf16"],
+    "gpu": [
+        "minielectra",
+        "lean",
+        "lean-compiled",
+        "lean-tf32",
+        "lean-compiled-tf32",
+        "lean-bf16",
+        "lean-compiled-bf16",
+    ],
 }
-EXPECTED = ("minielectra", "lean", "transformers")  # a failure of one of these fails the whole; others are tried
-GPU_PROBE = (
-    "from minielectra import backend, errors\ntry: backend.load('gpu')\nexcept errors.InputError as e: raise SystemExit(str(e))"
-)
+EXPECTED = (
+    "minielectra",
+    "lean",
+    "transformers",
+)  # a failure of one of these fails the whole; others are tried
+GPU_PROBE = "from minielectra import backend, errors\ntry: backend.load('gpu')\nexcept errors.InputError as e: raise SystemExit(str(e))"
 
 
 def arguments(argv=None):
     """The command line -> namespace."""
-    listed = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    listed = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = listed.add_argument
     add(
         "--sizes",
@@ -41,7 +53,9 @@ def arguments(argv=None):
         default=list(SIZES),
         help="S: ELECTRA-small, 16 × 128; T: 4 layers × 128, 32 × 64 (default: both)",
     )
-    add("--dropout", type=_list(float), default=[0.0, 0.1], help="probabilities, with commas (default: 0,0.1)")
+    add(
+        "--dropout", type=_list(float), default=[0.0, 0.1], help="probabilities, with commas (default: 0,0.1)"
+    )
     add("--rounds", type=int, default=8, help="turns of every contender (default: 8)")
     add("--steps-per-round", type=int, default=3, help="timed steps of one turn (default: 3)")
     add("--threads", type=int, default=2, help="cores for every contender (default: 2)")
@@ -50,7 +64,11 @@ def arguments(argv=None):
         type=_list(_name),
         help="minielectra[:ENGINE], lean, transformers, with -bytes, -compiled, -tf32, -bf16 behind",
     )
-    add("--inference", action="store_true", help="time the discriminator's forward pass instead of training steps")
+    add(
+        "--inference",
+        action="store_true",
+        help="time the discriminator's forward pass instead of training steps",
+    )
     add("--check", action="store_true", help="time nothing; compare loss, gradients and logits instead")
     add("--busy", action="store_true", help="measure again while another process spins on one core")
     add("--device", choices=("cpu", "gpu"), default="cpu")
@@ -125,7 +143,10 @@ def _measure(crew, own, do, a):
         with spinning() if busy else contextlib.nullcontext():
             title = next(iter(own.values())).setting + (", busy" if busy else "")
             answers = crew.rounds(
-                a.rounds, do, lambda turn, title=title: _progress(title, turn, a.rounds), count=a.steps_per_round
+                a.rounds,
+                do,
+                lambda turn, title=title: _progress(title, turn, a.rounds),
+                count=a.steps_per_round,
             )
         for worker, rounds in answers.items():
             times = [answer["ms"] for answer in rounds]
@@ -170,7 +191,10 @@ def main(argv=None):
     cores = use_cores(a.threads if a.device == "cpu" else 10**6)
     if a.device == "gpu":
         probe = subprocess.run(
-            [sys.executable, "-c", GPU_PROBE], cwd=Path(__file__).resolve().parents[1], stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", GPU_PROBE],
+            cwd=Path(__file__).resolve().parents[1],
+            stderr=subprocess.PIPE,
+            text=True,
         )
         if probe.returncode:
             print((probe.stderr.strip().splitlines() or ["no usable GPU"])[-1], file=sys.stderr)
@@ -184,7 +208,9 @@ def main(argv=None):
     if a.markdown:
         Path(a.markdown).write_text(text, encoding="utf-8")
     if a.json:
-        settings = {key: value for key, value in vars(a).items() if key not in ("json", "markdown", "picture")}
+        settings = {
+            key: value for key, value in vars(a).items() if key not in ("json", "markdown", "picture")
+        }
         content = {"machine": line, "settings": settings, "results": [result.as_dict() for result in results]}
         Path(a.json).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     if a.picture:

@@ -13,7 +13,13 @@ from benchmarks.contenders import parse
 
 ROOT = Path(__file__).resolve().parents[1]
 PAUSE = 0.25  # seconds before each turn: BLAS and OpenMP threads of the previous contender spin for a while after their last call
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 MALLOC = {  # keep freed memory instead of giving it back to the system and faulting it in again, every step
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
     "MALLOC_MMAP_THRESHOLD_": str(2**32),

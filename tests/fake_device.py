@@ -128,7 +128,9 @@ class FakeArray:
 
 def _check_range(ids, size):
     if ids.size and (ids.min() < 0 or ids.max() >= size):
-        raise IndexError(f"ids from {ids.min()} to {ids.max()} in an axis of {size}: CuPy would wrap them silently")
+        raise IndexError(
+            f"ids from {ids.min()} to {ids.max()} in an axis of {size}: CuPy would wrap them silently"
+        )
 
 
 def _add_operators():
@@ -221,7 +223,9 @@ class FakeDevice:
         if isinstance(x, np.ndarray):
             raise TypeError("a NumPy array in a device computation: use to_device")
         if isinstance(x, np.float64):
-            raise TypeError("a NumPy float64 scalar in a device computation makes float32 float64: use a Python float")
+            raise TypeError(
+                "a NumPy float64 scalar in a device computation makes float32 float64: use a Python float"
+            )
         if isinstance(x, tuple | list):
             return type(x)(self.unwrap(part) for part in x)
         return x
@@ -230,7 +234,9 @@ class FakeDevice:
         out = kwargs.get("out")
         if out is not None and not isinstance(out, FakeArray):
             raise TypeError(f"out= must be a device array, got {type(out).__name__}")
-        result = function(*(self.unwrap(x) for x in args), **{key: self.unwrap(x) for key, x in kwargs.items()})
+        result = function(
+            *(self.unwrap(x) for x in args), **{key: self.unwrap(x) for key, x in kwargs.items()}
+        )
         if out is not None:
             return out
         if isinstance(result, tuple):

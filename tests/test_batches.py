@@ -45,12 +45,16 @@ def assert_same(a, b):
         (24, 16, [0x31E4A3EC, 0x308EC844, 0x7CF0F6A4, 0xAC2DDE07], 0x453726E3),
     ],
 )
-def test_the_batches_of_a_seed_are_those_they_always_were(dataset, tmp_path, seq_length, batch_size, checksums, held_out):
+def test_the_batches_of_a_seed_are_those_they_always_were(
+    dataset, tmp_path, seq_length, batch_size, checksums, held_out
+):
     """A run that was begun with an earlier version goes on as it would have; so these numbers must never change. (Masks are left
     out: NumPy's generators may change between its versions.)"""
 
     def checksum(batch):
-        return zlib.crc32(b"".join(getattr(batch, name).tobytes() for name in ("input_ids", "segments", "valid")))
+        return zlib.crc32(
+            b"".join(getattr(batch, name).tobytes() for name in ("input_ids", "segments", "valid"))
+        )
 
     config = settings_of(seq_length, batch_size)
     for folder in (None, tmp_path, tmp_path):  # in memory, made, found
@@ -67,7 +71,9 @@ def test_an_epoch_holds_every_example_once(dataset):
         assert np.array_equal(np.sort(order[epoch * count : (epoch + 1) * count]), np.arange(count))
     assert np.array_equal(batches._order(5), order[40:48])  # and may be asked for in any sequence
     few = Batches(dataset, settings_of(batch_size=700), 0)  # more than one epoch in a step
-    assert np.array_equal(few._order(1), np.concatenate([few._order(0), few._order(1), few._order(0)])[700:1400])
+    assert np.array_equal(
+        few._order(1), np.concatenate([few._order(0), few._order(1), few._order(0)])[700:1400]
+    )
 
 
 # Made ahead.
@@ -180,7 +186,9 @@ def zero_rows(path):
         lambda path: np.save(path, np.array([{}]), allow_pickle=True),
         lambda path: flip(path, 0),
         lambda path: flip(path, 20),
-        lambda path: path.with_name(path.name + ".partial").write_bytes(path.read_bytes()[:50]) and path.unlink(),
+        lambda path: (
+            path.with_name(path.name + ".partial").write_bytes(path.read_bytes()[:50]) and path.unlink()
+        ),
     ],
 )
 def test_a_damaged_index_is_made_again(dataset, tmp_path, damage):
@@ -245,7 +253,9 @@ def synthetic(folder, n_tokens, sentence=20, documents=100):
     tokenizer.save(folder / "vocab.txt")
     parts = {}
     for part in ("train", "heldout"):
-        starts = np.append(0, np.linspace(n_tokens // sentence // 2, n_tokens // sentence, documents, endpoint=False))
+        starts = np.append(
+            0, np.linspace(n_tokens // sentence // 2, n_tokens // sentence, documents, endpoint=False)
+        )
         arrays = {
             "tokens": random.integers(5, len(tokenizer), n_tokens, np.uint16),
             "sentences": np.full(n_tokens // sentence, sentence, np.int32),
@@ -256,7 +266,13 @@ def synthetic(folder, n_tokens, sentence=20, documents=100):
             writer.append(values)
             writer.close()
         parts[part] = {kind: len(values) for kind, values in arrays.items()}
-    info = {"format": "minielectra-dataset", "version": 1, "vocab_size": len(tokenizer), "lowercase": True, "parts": parts}
+    info = {
+        "format": "minielectra-dataset",
+        "version": 1,
+        "vocab_size": len(tokenizer),
+        "lowercase": True,
+        "parts": parts,
+    }
     (folder / "dataset.json").write_text(json.dumps(info))
     return folder
 

@@ -20,7 +20,14 @@ def test_choose_positions_count_distinct_and_only_candidates():
     candidates[5, 1] = False  # nothing left to choose in the last one
     positions, used = choose_positions(candidates, lengths, 8, 0.15, random)
     assert positions.shape == used.shape == (6, 8) and positions.dtype == np.int32
-    assert used.sum(axis=1).tolist() == [1, 3, 6, 5, 1, 0]  # max(1, round(0.15 n)), no more than there are candidates
+    assert used.sum(axis=1).tolist() == [
+        1,
+        3,
+        6,
+        5,
+        1,
+        0,
+    ]  # max(1, round(0.15 n)), no more than there are candidates
     for row in range(6):
         chosen = positions[row, used[row]]
         assert len(set(chosen)) == len(chosen)
@@ -43,7 +50,9 @@ def test_choose_positions_is_uniform():
 
 def test_choose_positions_with_replacement_hits_fewer():
     candidates = np.ones((5000, 10), bool)
-    _, used = choose_positions(candidates, np.full(5000, 10), 5, 0.5, np.random.default_rng(2), with_replacement=True)
+    _, used = choose_positions(
+        candidates, np.full(5000, 10), 5, 0.5, np.random.default_rng(2), with_replacement=True
+    )
     assert used.sum(axis=1).mean() == pytest.approx(10 * (1 - 0.9**5), abs=0.03)
     assert (np.sort(used, axis=1)[:, ::-1] == used).all()
 
@@ -72,7 +81,9 @@ def test_masking_shows_mask_tokens_and_nothing_else_changes():
 
 
 def test_masking_options():
-    config = PretrainingConfig(seq_length=14, mask_fraction=0.3, mask_keep_fraction=0.2, mask_random_fraction=0.3)
+    config = PretrainingConfig(
+        seq_length=14, mask_fraction=0.3, mask_keep_fraction=0.2, mask_random_fraction=0.3
+    )
     batch = make_batch(5, count=8000, config=config)
     used = batch.weights > 0
     shown = np.take_along_axis(batch.masked_ids, batch.positions, axis=1)[used]

@@ -46,7 +46,11 @@ def make_batch(config, seed, padded=True):
     random = np.random.default_rng(seed)
     shape = (config.batch_size, config.seq_length)
     ids = random.integers(5, VOCAB, shape, dtype=np.int32)
-    lengths = random.integers(4, config.seq_length + 1, shape[0]) if padded else np.full(shape[0], config.seq_length)
+    lengths = (
+        random.integers(4, config.seq_length + 1, shape[0])
+        if padded
+        else np.full(shape[0], config.seq_length)
+    )
     valid = np.arange(shape[1]) < lengths[:, None]
     ids[~valid] = 0
     segments = (np.arange(shape[1]) >= lengths[:, None] // 2).astype(np.int32)
@@ -83,7 +87,10 @@ def test_refusals(fake):
     ):
         with pytest.raises(TypeError):
             attempt()
-    for attempt in (lambda: x[fake.asarray(np.array([2]))], lambda: fake.take(x, fake.asarray(np.array([3])), axis=1)):
+    for attempt in (
+        lambda: x[fake.asarray(np.array([2]))],
+        lambda: fake.take(x, fake.asarray(np.array([3])), axis=1),
+    ):
         with pytest.raises(IndexError):
             attempt()
     assert fake.waits == 0
@@ -92,7 +99,13 @@ def test_refusals(fake):
 def test_waits_are_counted(fake):
     x = fake.asarray(np.arange(6.0, dtype=np.float32))
     assert isinstance(x.sum(), fake.ndarray) and x.sum().shape == () and fake.waits == 0
-    waits = (x.get, lambda: float(x.sum()), lambda: bool(x.max() > 3), lambda: x[x > 2], lambda: fake.nonzero(x))
+    waits = (
+        x.get,
+        lambda: float(x.sum()),
+        lambda: bool(x.max() > 3),
+        lambda: x[x > 2],
+        lambda: fake.nonzero(x),
+    )
     for count, wait in enumerate((*waits, lambda: fake.where(x > 1))):
         wait()
         assert fake.waits == count + 1
@@ -146,7 +159,9 @@ def test_training_steps_equal_numpys(fake, overrides, workers):
         assert fake.waits - before <= 3  # two losses and the norm
         host_result = on_host.step(batch, 1e-3, 7, step)
         assert device_result.losses == pytest.approx(host_result.losses, rel=1e-5)
-        assert device_result.disc_loss == (host_result.disc_loss and pytest.approx(host_result.disc_loss, rel=1e-5))
+        assert device_result.disc_loss == (
+            host_result.disc_loss and pytest.approx(host_result.disc_loss, rel=1e-5)
+        )
         assert device_result.grad_norm == pytest.approx(host_result.grad_norm, rel=1e-4)
     parameters = on_device.objective.parameters
     assert parameters.flat.dtype == parameters.grad.dtype == np.float32

@@ -45,7 +45,9 @@ def attention_case(module, random, n, options, mask=False, keep=False, spread=1.
     mask = attention.additive_mask(valid, q.dtype) if mask else None
     keep = random((3, 2, n, n)) < 0.7 if keep else None
     transposed = keep.swapaxes(-1, -2) if keep is not None and module is fast_attention else keep
-    o, cache = module.attention_forward(q, k, v, mask, transposed, 1.25 if keep is not None else 1.0, **options)
+    o, cache = module.attention_forward(
+        q, k, v, mask, transposed, 1.25 if keep is not None else 1.0, **options
+    )
     return o, *module.attention_backward(do, cache, **options)
 
 
@@ -73,7 +75,9 @@ CASES = [
     (dropped_case, attention, fast_attention), (large_scores_case, attention, fast_attention),
     (cross_entropy_case, losses, fast_losses),
 ]  # fmt: skip
-every_case = pytest.mark.parametrize(("case", "plain", "quick"), CASES, ids=lambda case: getattr(case, "__name__", ""))
+every_case = pytest.mark.parametrize(
+    ("case", "plain", "quick"), CASES, ids=lambda case: getattr(case, "__name__", "")
+)
 
 
 def numbers(seed, dtype=np.float32):
@@ -88,13 +92,18 @@ def numbers(seed, dtype=np.float32):
 def test_fast_equals_plain(case, plain, quick, rows, dtype, tolerance, block, monkeypatch):
     if block is not None:
         monkeypatch.setattr(blocks.blocks, "__defaults__", (block,))
-    expected, found = case(plain, numbers(4, dtype), rows, {}), case(quick, numbers(4, dtype), rows, {"workspace": Workspace()})
+    expected, found = (
+        case(plain, numbers(4, dtype), rows, {}),
+        case(quick, numbers(4, dtype), rows, {"workspace": Workspace()}),
+    )
     assert len(expected) == len(found)
     if case is large_scores_case:
         tolerance *= 50  # the exponential of a score of hundreds: its absolute rounding is that much larger
     for a, b in zip(expected, found, strict=True):
         assert a.dtype == b.dtype == dtype and a.shape == b.shape
-        assert np.linalg.norm(b - a) <= tolerance * max(np.linalg.norm(a), 1.0)  # of one token, scores have no gradient
+        assert np.linalg.norm(b - a) <= tolerance * max(
+            np.linalg.norm(a), 1.0
+        )  # of one token, scores have no gradient
 
 
 @every_case
@@ -107,7 +116,10 @@ def test_workspace_changes_no_bit(case, plain, quick, rows):
         for chunk in workspace._chunks:
             chunk.view(np.float32)[...] = np.nan  # whatever is handed out holds rubbish
     workspace.reset()
-    with_workspace, without = case(quick, numbers(4), rows, {"workspace": workspace}), case(quick, numbers(4), rows, {})
+    with_workspace, without = (
+        case(quick, numbers(4), rows, {"workspace": workspace}),
+        case(quick, numbers(4), rows, {}),
+    )
     for a, b in zip(with_workspace, without, strict=True):
         assert np.array_equal(a, b) and not np.isnan(a).any()
 
@@ -132,9 +144,15 @@ def test_plain_operations_leave_their_arguments_alone():
 
 def test_a_step_after_the_first_allocates_nothing():
     workspace = Workspace()
-    first = [workspace.empty((5, 7), np.float32), workspace.empty((3,), np.float64), workspace.empty((1 << 20,), np.uint8)]
+    first = [
+        workspace.empty((5, 7), np.float32),
+        workspace.empty((3,), np.float64),
+        workspace.empty((1 << 20,), np.uint8),
+    ]
     workspace.reset()
-    workspace.empty((2 << 20,), np.uint8)  # more than there was: another chunk, which the next reset makes one with the first
+    workspace.empty(
+        (2 << 20,), np.uint8
+    )  # more than there was: another chunk, which the next reset makes one with the first
     workspace.reset()
     size = workspace.nbytes
     for _ in range(3):
@@ -154,7 +172,9 @@ def test_arrays_in_use_never_overlap():
         workspace.reset()
         taken = []
         for _ in range(30):
-            array = workspace.empty(tuple(random.integers(0, 70, 3)), random.choice([np.float32, np.float64, np.bool_, np.int32]))
+            array = workspace.empty(
+                tuple(random.integers(0, 70, 3)), random.choice([np.float32, np.float64, np.bool_, np.int32])
+            )
             assert not any(np.shares_memory(array, other) for other in taken)
             taken.append(array)
 
@@ -172,4 +192,6 @@ def test_scratch_is_given_back():
 
 def test_no_rows_at_all():
     assert fast_gelu.gelu_forward(np.zeros((0, 11), np.float32))[0].shape == (0, 11)
-    assert fast_layernorm.layernorm_forward(np.zeros((0, 3), np.float32), np.ones(3), np.ones(3))[0].shape == (0, 3)
+    assert fast_layernorm.layernorm_forward(np.zeros((0, 3), np.float32), np.ones(3), np.ones(3))[
+        0
+    ].shape == (0, 3)

@@ -102,7 +102,10 @@ def test_zero_gradients_are_judged_against_the_largest(random):
     x, unused = random.standard_normal(3), random.standard_normal(2)
     function = lambda: (x**2).sum() + 1e-13 * unused.sum()  # noqa: E731
     assert compare(function, {"x": x, "u": unused}, {"x": 2 * x, "u": np.zeros(2)})["u"].relative_error < 1e-7
-    assert compare(function, {"x": x, "u": unused}, {"x": 2 * x, "u": np.full(2, 1e-8)})["u"].relative_error > 1e-7
+    assert (
+        compare(function, {"x": x, "u": unused}, {"x": 2 * x, "u": np.full(2, 1e-8)})["u"].relative_error
+        > 1e-7
+    )
     assert compare(lambda: 1.0, {"u": unused}, {"u": np.zeros(2)})["u"].relative_error == 0.0
 
 
@@ -191,10 +194,14 @@ def linear_rows_reversed(dy, cache, dweight, dbias):
 
 
 @pytest.mark.parametrize(
-    ("broken", "flagged"), [(linear_transposed, {"x"}), (linear_overwritten, {"weight"}), (linear_rows_reversed, {"weight"})]
+    ("broken", "flagged"),
+    [(linear_transposed, {"x"}), (linear_overwritten, {"weight"}), (linear_rows_reversed, {"weight"})],
 )
 def test_broken_linear(random, broken, flagged):
-    parameters = {"weight": random.standard_normal((4, 4)), "bias": random.standard_normal(4)}  # square: shapes do not tell
+    parameters = {
+        "weight": random.standard_normal((4, 4)),
+        "bias": random.standard_normal(4),
+    }  # square: shapes do not tell
     found = verdicts(linear_forward, broken, random, {"x": random.standard_normal((2, 5, 4))}, parameters)
     assert {name for name, ok in found.items() if not ok} == flagged
 
@@ -209,7 +216,9 @@ def test_cache_kept_on_a_shared_object(random):
             return gelu_backward(dy, self.cache)
 
     layer = Layer()
-    assert verdicts(layer.forward, layer.backward, random, {"x": random.standard_normal((2, 5, 3))}) == {"x": False}
+    assert verdicts(layer.forward, layer.backward, random, {"x": random.standard_normal((2, 5, 3))}) == {
+        "x": False
+    }
 
 
 def test_broken_softmax_without_correction(random):
@@ -241,7 +250,9 @@ def test_repeated_ids_forgotten(random):
 
     inputs = {"ids": np.array([[0, 3, 3, 1], [2, 2, 2, 0]])}
     table = {"table": random.standard_normal((5, 3))}
-    assert verdicts(embedding_forward, lambda dy, ids, d: scatter_add(d, ids, dy), random, inputs, table) == {"table": True}
+    assert verdicts(embedding_forward, lambda dy, ids, d: scatter_add(d, ids, dy), random, inputs, table) == {
+        "table": True
+    }
     assert verdicts(embedding_forward, last_only, random, inputs, table) == {"table": False}
 
 

@@ -36,7 +36,9 @@ def test_a_run_begins_where_the_exported_one_ended(exported, corpus, tmp_path):
     after = first_checkpoint(tmp_path / "run")
     np.testing.assert_allclose(after.parameters.flat, before.parameters.flat, rtol=0, atol=1e-8)
     assert after.model_config == before.model_config
-    assert (tmp_path / "run" / "vocab.txt").read_bytes() == (exported / "discriminator" / "vocab.txt").read_bytes()
+    assert (tmp_path / "run" / "vocab.txt").read_bytes() == (
+        exported / "discriminator" / "vocab.txt"
+    ).read_bytes()
 
 
 def test_resuming_does_not_begin_again(exported, corpus, tmp_path):
@@ -67,14 +69,19 @@ def test_tied_encoders_leave_and_come_back_as_one(corpus, tmp_path):
     query = "electra.encoder.layer.0.attention.self.query.weight"
     names = {f"{tower}.{query}" for tower in ("generator", "discriminator")}
     assert names & set(one.parameters) == {f"discriminator.{query}"}
-    untied, shared = two.parameters[f"generator.{query}"].value, one.parameters[f"discriminator.{query}"].value
+    untied, shared = (
+        two.parameters[f"generator.{query}"].value,
+        one.parameters[f"discriminator.{query}"].value,
+    )
     np.testing.assert_allclose(untied, shared, atol=1e-8)
 
 
 @pytest.mark.parametrize("tied", [("--set", "tie_encoders=true"), ("--preset", "mini")])
 def test_encoders_that_differ_cannot_be_tied(exported, corpus, tmp_path, tied):
     options = ("--corpus", corpus, "--steps", "1", "--init", exported, "--seq-length", "24", *tied)
-    assert "differs between generator and discriminator" in complaint("train", "--out", tmp_path / "out", *options)
+    assert "differs between generator and discriminator" in complaint(
+        "train", "--out", tmp_path / "out", *options
+    )
     assert not (tmp_path / "out").exists()
 
 

@@ -83,7 +83,9 @@ def test_padding_changes_nothing_else():
         outcome, cache = twin.forward(padded, padded.normalizers(), PassContext(), samples=samples)
         probabilities = outcome.probabilities.copy()  # backward works in their memory
         twin.backward(cache, PassContext())
-        results.append((outcome.logits[:length], probabilities, twin.parameters.grad, float(outcome.disc_loss)))
+        results.append(
+            (outcome.logits[:length], probabilities, twin.parameters.grad, float(outcome.disc_loss))
+        )
     for logits, p, grad, loss in results[1:]:
         np.testing.assert_allclose(logits, results[0][0], rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(p, results[0][1], rtol=1e-10)
@@ -121,7 +123,9 @@ def test_official_initialization():
         else:
             assert np.abs(array).max() <= 0.04 * (1 + 1e-6)
             if array.size > 4000:
-                assert array.std() == pytest.approx(0.02 * 0.8796, rel=0.05)  # a normal cut off at two deviations
+                assert array.std() == pytest.approx(
+                    0.02 * 0.8796, rel=0.05
+                )  # a normal cut off at two deviations
     assert (state["electra.embeddings.word_embeddings.weight"][0] == 0).all()
     again = small_objective(initialization="official", **sizes)
     assert np.array_equal(objective.parameters.flat, again.parameters.flat)

@@ -63,7 +63,9 @@ both_losses = pytest.mark.parametrize("module", [losses, fast_losses])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_softmax_of_extreme_logits(dtype):
     x = np.array([[1e4, 0, -1e4], [3e38, 3e38, -3e38], [-1e30, -1e30, -1e30], [0, 1e-30, 0]], dtype)
-    with np.errstate(over="ignore"):  # the distance of two extremes is infinite, and its exponential 0: as it should be
+    with np.errstate(
+        over="ignore"
+    ):  # the distance of two extremes is infinite, and its exponential 0: as it should be
         p, _ = softmax_forward(x)
     np.testing.assert_allclose(p, [[1, 0, 0], [0.5, 0.5, 0], [1 / 3] * 3, [1 / 3] * 3], rtol=1e-6)
     assert p.dtype == dtype
@@ -72,7 +74,9 @@ def test_softmax_of_extreme_logits(dtype):
 @both_losses
 def test_cross_entropy_of_extreme_logits(module):
     logits = np.array([[200.0, -200, 0], [-200, 200, 0], [1e4, 1e4, -1e4]], np.float32)
-    loss, cache = module.cross_entropy_forward(logits.copy(), np.array([0, 0, 1]), np.ones(3, np.float32), 1.0)
+    loss, cache = module.cross_entropy_forward(
+        logits.copy(), np.array([0, 0, 1]), np.ones(3, np.float32), 1.0
+    )
     assert float(loss) == pytest.approx(0.0 + 400.0 + math.log(2), rel=1e-6)
     gradient = module.cross_entropy_backward(cache)
     np.testing.assert_allclose(gradient, [[0, 0, 0], [-1, 1, 0], [0.5, -0.5, 0]], atol=1e-6)
@@ -199,7 +203,9 @@ def test_words_of_probability_zero_are_never_drawn(words):
     p[:, 0] += p.sum(axis=1) == 0
     p /= p.sum(axis=1, keepdims=True)
     rows = np.arange(len(p))
-    u = np.cumsum(p, axis=1)[rows, random.integers(0, words, len(p))] + random.integers(-2, 3, len(p)) * np.float32(6e-8)
+    u = np.cumsum(p, axis=1)[rows, random.integers(0, words, len(p))] + random.integers(
+        -2, 3, len(p)
+    ) * np.float32(6e-8)
     u = np.clip(u, 0, np.float32(1 - 2**-24)).astype(np.float32)
     for edge in (u, np.zeros_like(u), np.full_like(u, 1 - 2**-24)):
         assert (p[rows, sample_categorical(p, edge)] > 0).all()

@@ -32,7 +32,9 @@ HUGE = {
 # --- declaring
 
 
-@pytest.mark.parametrize("make", [ElectraForMaskedLM, ElectraForPreTraining, *(kind for kind, *_ in HEADS.values())])
+@pytest.mark.parametrize(
+    "make", [ElectraForMaskedLM, ElectraForPreTraining, *(kind for kind, *_ in HEADS.values())]
+)
 def test_declaring_takes_no_memory(make):
     """A model of 10¹² parameters can be asked for its shapes."""
     config = HeadConfig(**HUGE) if make.config_class is HeadConfig else ElectraConfig(**HUGE)
@@ -148,7 +150,9 @@ def test_a_replica_shares_values_but_not_gradients():
     objective = small_objective()
     flat = objective.parameters.flat
     twin = replica(objective, np, flat, np.zeros_like(flat))
-    assert twin.parameters.flat is flat and not np.shares_memory(twin.parameters.grad, objective.parameters.grad)
+    assert twin.parameters.flat is flat and not np.shares_memory(
+        twin.parameters.grad, objective.parameters.grad
+    )
     batch = make_batch(0)
     samples = np.full(batch.positions.shape, 9, np.int32)
     _, cache = twin.forward(batch, batch.normalizers(), PassContext(), samples=samples)
@@ -161,7 +165,9 @@ def test_a_replica_shares_values_but_not_gradients():
     assert (joined.value[16:32] == 3.0).all() and np.shares_memory(joined.value, flat)
     assert twin.model_config == objective.model_config and twin.generator is not objective.generator
     towers = (twin.generator, twin.discriminator)
-    assert tuple(twin.towers.values()) == towers and all(tower.parameters is twin.parameters for tower in towers)
+    assert tuple(twin.towers.values()) == towers and all(
+        tower.parameters is twin.parameters for tower in towers
+    )
 
 
 def test_a_replica_copies_no_numbers():
@@ -194,7 +200,11 @@ def test_a_replica_on_a_device():
 def test_memory_of_another_size_is_refused():
     parameters = Parameters()
     parameters.declare("weight", (3, 2))
-    for flat, grad in ((np.zeros(5), np.zeros(5)), (np.zeros(6), np.zeros(7)), (np.zeros((6, 1)), np.zeros((6, 1)))):
+    for flat, grad in (
+        (np.zeros(5), np.zeros(5)),
+        (np.zeros(6), np.zeros(7)),
+        (np.zeros((6, 1)), np.zeros((6, 1))),
+    ):
         with pytest.raises(ValueError, match=r"expected \(6,\)"):
             parameters.bind(flat, grad)
 
@@ -276,7 +286,11 @@ def unnamed(cache, where="cache"):
         return []
     if not hasattr(cache, "_fields"):
         return [where]
-    return [place for name, part in zip(cache._fields, cache, strict=True) for place in unnamed(part, f"{where}.{name}")]
+    return [
+        place
+        for name, part in zip(cache._fields, cache, strict=True)
+        for place in unnamed(part, f"{where}.{name}")
+    ]
 
 
 def caches():
@@ -294,7 +308,9 @@ def caches():
 def test_every_part_of_a_cache_has_a_name():
     for name, cache in caches():
         assert hasattr(cache, "_fields") and unnamed(cache) == [], name
-    assert unnamed((1.0, 2.0)) == ["cache"] and unnamed([(1, 2), ((1.0,),)]) == ["cache[1]"]  # the test sees something
+    assert unnamed((1.0, 2.0)) == ["cache"] and unnamed([(1, 2), ((1.0,),)]) == [
+        "cache[1]"
+    ]  # the test sees something
 
 
 def test_settings_are_frozen():

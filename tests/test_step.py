@@ -36,7 +36,10 @@ needs_processes = pytest.mark.skipif(not processes_available(), reason="Linux on
 # What is trained: (make(**settings) -> objective, make(seed, **sizes) -> batch).
 TRAINED = {
     "electra": (lambda **settings: small_objective(**DROPOUT, **settings), make_batch),
-    "encoders tied": (lambda **settings: small_objective(tie_encoders=True, **DROPOUT, **settings), make_batch),
+    "encoders tied": (
+        lambda **settings: small_objective(tie_encoders=True, **DROPOUT, **settings),
+        make_batch,
+    ),
     "mlm": (lambda **settings: small_objective(objective="mlm", **DROPOUT, **settings), make_batch),
     **{
         head: (
@@ -160,7 +163,8 @@ def test_the_plain_step_needs_no_engine(workspace):
     optimizer = Adam(objective.parameters, objective.config)
     batches = [make_batch(0), make_batch(1, padded=False), make_batch(2, count=2), make_batch(3)]
     results = [
-        training_step(replicas, optimizer, batch, 1e-3, 5, step, workspace) for step, batch in enumerate(batches)
+        training_step(replicas, optimizer, batch, 1e-3, 5, step, workspace)
+        for step, batch in enumerate(batches)
     ]
     expected = train("electra", 3, workers="plain")
     assert_same_training((objective.parameters.flat, optimizer.moments, results), expected)
@@ -172,7 +176,12 @@ def test_unknown_workers():
 
 
 def test_there_are_no_more_workers_than_shards():
-    for workers, threads, expected in (("threads", 8, 2), ("threads", 1, 1), ("threads", None, 2), ("plain", 8, 1)):
+    for workers, threads, expected in (
+        ("threads", 8, 2),
+        ("threads", 1, 1),
+        ("threads", None, 2),
+        ("plain", 8, 1),
+    ):
         with closing(make_engine(small_objective(shards=2), threads, workers)) as engine:
             assert (engine.workers, engine.n_workers, engine.n_shards) == (workers, expected, 2)
     with closing(make_engine(small_objective(shards=9, batch_size=3), workers="plain")) as engine:
@@ -293,7 +302,9 @@ def test_a_long_gradient_is_reported_as_it_was_and_shortened():
     with closing(make_engine(objective, workers="plain")) as engine:
         result = engine.step(batch, 1e-3, 5, 0)
         assert result.grad_norm > 1.0
-        shortened = engine.optimizer.first / (1 - objective.config.adam_beta1)  # after one step, the gradient itself
+        shortened = engine.optimizer.first / (
+            1 - objective.config.adam_beta1
+        )  # after one step, the gradient itself
         assert np.linalg.norm(shortened) == pytest.approx(0.01, rel=1e-4)
         assert not np.array_equal(engine.objective.parameters.flat, before)
 

@@ -47,7 +47,10 @@ def assert_same_run(a, b):
     for name in left:
         assert np.array_equal(left[name], right[name]), name
     timeless = [
-        [{k: v for k, v in json.loads(line).items() if k not in ("seconds", "tokens_per_second")} for line in lines]
+        [
+            {k: v for k, v in json.loads(line).items() if k not in ("seconds", "tokens_per_second")}
+            for line in lines
+        ]
         for lines in ((run / "metrics.jsonl").read_text().splitlines() for run in (a, b))
     ]
     assert timeless[0] == timeless[1]
@@ -57,8 +60,18 @@ def assert_same_run(a, b):
 
 def test_a_run_leaves_every_file_it_promises(finished):
     names = {path.name for path in finished.iterdir()}
-    assert names == {"run.json", "vocab.txt", "metrics.jsonl", "detection.npz", "checkpoints", "plots", "data"}
-    assert [p.name for p in sorted((finished / "checkpoints").iterdir())] == [f"step-{s:08d}" for s in (4, 8, 12)]
+    assert names == {
+        "run.json",
+        "vocab.txt",
+        "metrics.jsonl",
+        "detection.npz",
+        "checkpoints",
+        "plots",
+        "data",
+    }
+    assert [p.name for p in sorted((finished / "checkpoints").iterdir())] == [
+        f"step-{s:08d}" for s in (4, 8, 12)
+    ]
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 3, 6, 9, 12]
     promised = {
@@ -109,7 +122,8 @@ def test_killed_and_resumed_a_run_ends_bit_identical(tmp_path, corpus, finished)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "moment", ["run.json", "data/vocab.txt", "metrics.jsonl", "checkpoints/step-00000004", "checkpoints/step-00000008"]
+    "moment",
+    ["run.json", "data/vocab.txt", "metrics.jsonl", "checkpoints/step-00000004", "checkpoints/step-00000008"],
 )
 def test_killed_at_any_moment_and_resumed_a_run_ends_bit_identical(tmp_path, corpus, finished, moment):
     run = tmp_path / "run"
@@ -170,7 +184,9 @@ def test_it_learns(tmp_path, corpus):
     wider = [f"--set={size}" for size in sizes]
     train_here(run, corpus, "--steps", "600", "--eval-every", "300", "--batch-size", "16", *wider)
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    assert last["gen_loss"] < last["unigram_entropy"] - 1.5  # the grammar tells the part of speech, chance the word
+    assert (
+        last["gen_loss"] < last["unigram_entropy"] - 1.5
+    )  # the grammar tells the part of speech, chance the word
     assert last["disc_auc"] > 0.6
 
 
@@ -182,7 +198,9 @@ def test_detect_scores_every_piece(finished):
     assert all(0 <= p <= 1 for p in first["replaced"])
     assert [text[a:b] for a, b in first["offsets"]][:3] == ["The", "old", "cat"]
     assert second["tokens"] == []
-    lines = cli("detect", finished, "--json", input="one line\nand " + "a long " * 200 + "\n").stdout.splitlines()
+    lines = cli(
+        "detect", finished, "--json", input="one line\nand " + "a long " * 200 + "\n"
+    ).stdout.splitlines()
     assert len(lines) == 2 and len(json.loads(lines[1])["tokens"]) > 300
     assert "\x1b[" in cli("detect", finished, "--color", "always", "the cat").stdout
 
@@ -190,7 +208,16 @@ def test_detect_scores_every_piece(finished):
 def test_plot_export_and_tokenize(finished, tmp_path):
     vocabulary = (finished / "vocab.txt").read_text().split()
     words = [word for word in vocabulary if word.isalpha() and len(word) > 2][:2]
-    done = cli("plot", finished, "--tokens", ",".join(words), "--sentence", "The old cat sees.", "--out", tmp_path / "plots")
+    done = cli(
+        "plot",
+        finished,
+        "--tokens",
+        ",".join(words),
+        "--sentence",
+        "The old cat sees.",
+        "--out",
+        tmp_path / "plots",
+    )
     assert "film_strip_sentence.png" in done.stdout
     assert cli("plot", finished, "--tokens", "xylophone", check=2).stderr.count("\n") == 1
     cli("export", finished, tmp_path / "exported")

@@ -5,4 +5,6 @@ A package, so that its conftest does not take the place of the one above. Nothin
 
 import os
 
-os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"  # before transformers is imported, by tests and report
+os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = (
+    "1"  # before transformers is imported, by tests and report
+)

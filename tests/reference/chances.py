@@ -46,7 +46,11 @@ def sampling(words=1000, spread=1.0, temperature=1.0, rows=5000, rounds=12):
     for i in range(rounds):
         u = RandomStream((1, i)).uniform(rows)
         counts += np.bincount(corruption.sample_categorical(table, u, temperature), minlength=words)
-    return {f"{words} words, spread {spread:g}, temperature {temperature:g}": surprise(counts, p ** (1.0 / temperature))}
+    return {
+        f"{words} words, spread {spread:g}, temperature {temperature:g}": surprise(
+            counts, p ** (1.0 / temperature)
+        )
+    }
 
 
 def choices(with_replacement=False, rows=30_000):
@@ -60,8 +64,12 @@ def choices(with_replacement=False, rows=30_000):
     valid = np.ones_like(ids, bool)
     valid[:, 12] = False
     settings = PretrainingConfig(seq_length=13, mask_fraction=0.25, mask_with_replacement=with_replacement)
-    batch = corruption.mask_batch(ids, valid, ids * 0, (0, 1, 2, 3, 4), 4, 61, settings, np.random.default_rng(3))
-    found = Counter(tuple(sorted(row[used])) for row, used in zip(batch.positions, batch.weights > 0, strict=True))
+    batch = corruption.mask_batch(
+        ids, valid, ids * 0, (0, 1, 2, 3, 4), 4, 61, settings, np.random.default_rng(3)
+    )
+    found = Counter(
+        tuple(sorted(row[used])) for row, used in zip(batch.positions, batch.weights > 0, strict=True)
+    )
     candidates = np.flatnonzero(ids[0, :12] == 10)
     cells = {c: 6.0 for c in combinations(candidates, 3)}
     if with_replacement:
@@ -75,8 +83,12 @@ def choices(with_replacement=False, rows=30_000):
 def shown(rows=20_000, words=61):
     """What stands at chosen positions with 20 % kept and 30 % random words: [MASK] (id 4), the original (10), any word."""
     ids = np.full((rows, 9), 10, np.int32)
-    settings = PretrainingConfig(seq_length=9, mask_fraction=0.3, mask_keep_fraction=0.2, mask_random_fraction=0.3)
-    batch = corruption.mask_batch(ids, ids > 0, ids * 0, (0, 1, 2, 3, 4), 4, words, settings, np.random.default_rng(4))
+    settings = PretrainingConfig(
+        seq_length=9, mask_fraction=0.3, mask_keep_fraction=0.2, mask_random_fraction=0.3
+    )
+    batch = corruption.mask_batch(
+        ids, ids > 0, ids * 0, (0, 1, 2, 3, 4), 4, words, settings, np.random.default_rng(4)
+    )
     there = np.take_along_axis(batch.masked_ids, batch.positions, axis=1)[batch.weights > 0]
     law = np.full(words, 0.3 / words)
     law[4] += 0.5
@@ -90,7 +102,9 @@ def generator(temperature=1.0, copies=3000):
     Originals are the words it finds likeliest, so that right guesses are common: a token is labelled replaced as often as the
     sample differs, 1 − p(original). The last slot is unused: nothing there may change, whatever is sampled.
     """
-    objective = checks.joint_model(settings=replace(checks.SETTINGS, sample_temperature=temperature), dtype=np.float32)
+    objective = checks.joint_model(
+        settings=replace(checks.SETTINGS, sample_temperature=temperature), dtype=np.float32
+    )
     batch, _ = checks.make_batch(checks.CONFIG, 5, slots=4)
     batch = batch.shard(slice(1, 2))  # a padded row whose last slot is unused
     with torch.no_grad():
@@ -105,9 +119,13 @@ def generator(temperature=1.0, copies=3000):
     outcome, _ = objective.forward(many, many.normalizers(), PassContext(), uniform)
     figures = {}
     for k, position in enumerate(batch.positions[0]):
-        figures[f"samples, slot {k}"] = surprise(np.bincount(outcome.samples[:, k], minlength=len(law[k])), law[k])
+        figures[f"samples, slot {k}"] = surprise(
+            np.bincount(outcome.samples[:, k], minlength=len(law[k])), law[k]
+        )
         replaced = outcome.replaced[:, position].sum()
         right = law[k, original[k]] if used[k] else 1.0
-        figures[f"labels, slot {k}"] = surprise(np.array([copies - replaced, replaced]), np.array([right, 1.0 - right]))
+        figures[f"labels, slot {k}"] = surprise(
+            np.array([copies - replaced, replaced]), np.array([right, 1.0 - right])
+        )
     elsewhere = np.delete(outcome.replaced, batch.positions[0], axis=1)
     return figures | {"labels elsewhere": np.inf if elsewhere.any() else 0.0}

@@ -78,7 +78,9 @@ def make_batch(config, seed, slots=3, **sizes):
     random = np.random.default_rng([seed, 3])
     ids, valid, segments = make_tokens(config, seed, **sizes)
     positions = np.stack([random.permutation(n)[:slots] for n in valid.sum(axis=1)]).astype(np.int32)
-    weights = random.choice(np.float32([0.5, 0.75, 1.25, 1.5]), positions.shape)  # whose sums are exact: they are kept in float32
+    weights = random.choice(
+        np.float32([0.5, 0.75, 1.25, 1.5]), positions.shape
+    )  # whose sums are exact: they are kept in float32
     weights[1::3, -1] = 0.0
     original = np.take_along_axis(ids, positions, axis=1)
     masked = ids.copy()
@@ -163,9 +165,7 @@ def joint_gradients(objective, batch, samples, workspace=None):
     return found | {name: to_host(parameters[name].grad) for name in parameters}
 
 
-def joint_errors(
-    config=CONFIG, settings=SETTINGS, dtype=np.float64, seed=0, xp=np, workspace=None, **sizes
-):
+def joint_errors(config=CONFIG, settings=SETTINGS, dtype=np.float64, seed=0, xp=np, workspace=None, **sizes):
     """The objective, corruption handed in: its losses and every gradient, shared embeddings included."""
     objective = joint_model(config, settings, dtype, seed, xp)
     batch, samples = make_batch(config, seed, **sizes)
@@ -213,7 +213,13 @@ class Trajectory:
     def errors(self):
         """All figures {name: relative error}, the losses' and norms' the largest of all steps."""
         figures = np.abs(self.ours / self.theirs - 1.0)
-        named = dict(zip(("generator's loss", "discriminator's loss", "gradient's norm"), figures.max(axis=0), strict=True))
+        named = dict(
+            zip(
+                ("generator's loss", "discriminator's loss", "gradient's norm"),
+                figures.max(axis=0),
+                strict=True,
+            )
+        )
         return {name: float(error) for name, error in named.items()} | self.weights
 
 

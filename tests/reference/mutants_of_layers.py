@@ -94,7 +94,9 @@ def _(mp):
     mp.setattr(models, "Activation", lambda name: layers.Activation("gelu"))
 
 
-@MUTANTS.add("float32 erf: the polynomial's argument is clipped at 2", check="generator, float32", hidden=True)
+@MUTANTS.add(
+    "float32 erf: the polynomial's argument is clipped at 2", check="generator, float32", hidden=True
+)
 def _(mp):
     mp.setattr(fast_gelu, "ERF_CLIP", 2.0**2)
 
@@ -205,7 +207,9 @@ def _(mp):
         dinner, dx = backward(self, dy, cache, context)
         return dinner, np.zeros_like(dx)
 
-    mp.setattr(Residual, "forward", lambda self, inner, x, context: forward(self, inner, np.zeros_like(x), context))
+    mp.setattr(
+        Residual, "forward", lambda self, inner, x, context: forward(self, inner, np.zeros_like(x), context)
+    )
     mp.setattr(Residual, "backward", without)
 
 
@@ -213,7 +217,9 @@ def _(mp):
 def _(mp):
     forward, backward = ops.embeddings_forward, ops.embeddings_backward
     mp.setattr(ops, "embeddings_forward", lambda i, s, w, p, t: forward(i, s, w, p, np.zeros_like(t)))
-    mp.setattr(ops, "embeddings_backward", lambda dy, cache, w, p, t: backward(dy, cache, w, p, np.zeros_like(t)))
+    mp.setattr(
+        ops, "embeddings_backward", lambda dy, cache, w, p, t: backward(dy, cache, w, p, np.zeros_like(t))
+    )
 
 
 @MUTANTS.add("positions count from 1", hidden=True)
@@ -266,7 +272,9 @@ def _(mp):
 @MUTANTS.add("bias gradients are lost")
 def _(mp):
     original = ops.linear_backward
-    mp.setattr(ops, "linear_backward", lambda dy, c, dw, db, **more: original(dy, c, dw, np.zeros_like(db), **more))
+    mp.setattr(
+        ops, "linear_backward", lambda dy, c, dw, db, **more: original(dy, c, dw, np.zeros_like(db), **more)
+    )
 
 
 @MUTANTS.add("of a word's repetitions one gradient is kept")

@@ -63,7 +63,9 @@ def _(mp):
 @MUTANTS.add("padding counts in the discriminator's loss", hidden=True)
 def _(mp):
     original = ops.binary_cross_entropy_forward
-    mp.setattr(ops, "binary_cross_entropy_forward", lambda x, y, w, z: original(x, y, np.ones_like(w), w.size))
+    mp.setattr(
+        ops, "binary_cross_entropy_forward", lambda x, y, w, z: original(x, y, np.ones_like(w), w.size)
+    )
 
 
 @MUTANTS.add("λ is forgotten")
@@ -93,7 +95,11 @@ def _(mp):
 @MUTANTS.add("unused slots are corrupted too", hidden=True)
 def _(mp):
     original = electra.replace_tokens
-    mp.setattr(electra, "replace_tokens", lambda ids, at, used, samples: original(ids, at, np.ones_like(used), samples))
+    mp.setattr(
+        electra,
+        "replace_tokens",
+        lambda ids, at, used, samples: original(ids, at, np.ones_like(used), samples),
+    )
 
 
 # --- chance
@@ -107,7 +113,9 @@ def _(mp):
 @MUTANTS.add("temperature multiplies instead of dividing", check="samples", hidden=True)
 def _(mp):
     original = chances.corruption.sample_categorical
-    mp.setattr(chances.corruption, "sample_categorical", lambda p, u, temperature: original(p, u, 1.0 / temperature))
+    mp.setattr(
+        chances.corruption, "sample_categorical", lambda p, u, temperature: original(p, u, 1.0 / temperature)
+    )
 
 
 @MUTANTS.add("samples lie one word too low", check="training, float64", hidden=True)

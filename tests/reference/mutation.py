@@ -17,9 +17,15 @@ EXACT, SINGLE = checks.TOLERANCE[np.float64], checks.TOLERANCE[np.float32]
 # name: (what is measured -> {figure's name: figure}, the limit of every figure)
 CHECKS = {
     "joint, float64": (checks.joint_errors, EXACT),
-    "generator, float32": (lambda: checks.tower_errors("ElectraForMaskedLM", checks.CONFIG, np.float32), SINGLE),
+    "generator, float32": (
+        lambda: checks.tower_errors("ElectraForMaskedLM", checks.CONFIG, np.float32),
+        SINGLE,
+    ),
     "generator, tanh GELU": (lambda: checks.tower_errors("ElectraForMaskedLM", TANH, np.float64), EXACT),
-    "discriminator, tanh GELU": (lambda: checks.tower_errors("ElectraForPreTraining", TANH, np.float64), EXACT),
+    "discriminator, tanh GELU": (
+        lambda: checks.tower_errors("ElectraForPreTraining", TANH, np.float64),
+        EXACT,
+    ),
     # On threads, because another process would not have the mistake.
     "training, float64": (lambda: checks.training_trajectory(steps=8, workers="threads").errors, EXACT),
     "samples": (lambda: chances.sampling(temperature=2.0, rounds=4), chances.LIMIT),

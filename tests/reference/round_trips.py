@@ -100,7 +100,9 @@ def contents(directory):
 
 def resaved(kind, source, target):
     """Open the directory `source` here, save it as `target` -> contents of `target`."""
-    getattr(models, kind).from_pretrained(source).save_pretrained(target, WordPieceTokenizer.from_pretrained(source))
+    getattr(models, kind).from_pretrained(source).save_pretrained(
+        target, WordPieceTokenizer.from_pretrained(source)
+    )
     return contents(target)
 
 

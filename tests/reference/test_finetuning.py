@@ -59,7 +59,9 @@ def make_batch(case, seed):
     per_token = (valid * (random.random(valid.shape) < 0.7)).astype(np.float32)
     per_token[:, 0] = 1.0
     if case == "tagging":
-        return TaskBatch(ids, segments, valid, random.integers(0, len(labels), ids.shape, dtype=np.int32), per_token)
+        return TaskBatch(
+            ids, segments, valid, random.integers(0, len(labels), ids.shape, dtype=np.int32), per_token
+        )
     if case == "answering":
         targets = np.array([random.choice(np.flatnonzero(row), 2) for row in per_token], np.int32)
         return TaskBatch(ids, segments, valid, targets, per_token)

@@ -9,7 +9,9 @@ import dataclasses
 import torch
 import transformers
 
-torch.set_num_threads(1)  # its idle threads spin: on two cores, beside our two shards, a step took twenty times as long
+torch.set_num_threads(
+    1
+)  # its idle threads spin: on two cores, beside our two shards, a step took twenty times as long
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
@@ -20,7 +22,9 @@ KINDS = {"generator": "ElectraForMaskedLM", "discriminator": "ElectraForPreTrain
 def build(kind, config, dtype):
     """transformers' model of class name `kind` for our ElectraConfig: eager attention, no dropout, torch `dtype`."""
     settings = transformers.ElectraConfig(**dataclasses.asdict(config))
-    module = getattr(transformers, kind)._from_config(settings, attn_implementation="eager", dtype=dtype).eval()
+    module = (
+        getattr(transformers, kind)._from_config(settings, attn_implementation="eager", dtype=dtype).eval()
+    )
     # transformers gives the [PAD] row of the word table no gradient; the original TensorFlow code does, and so do we.
     module.electra.embeddings.word_embeddings.padding_idx = None
     return module
@@ -69,13 +73,17 @@ class Twin:
     def __init__(self, objective, dtype):
         """objective: one of pre-training, whose weights are copied; dtype: torch's."""
         self.settings = objective.config
-        self.towers = {name: build(KINDS[name], tower.config, dtype) for name, tower in objective.towers.items()}
+        self.towers = {
+            name: build(KINDS[name], tower.config, dtype) for name, tower in objective.towers.items()
+        }
         shared = self.towers["generator"].electra.embeddings
         for module in self.towers.values():
             module.electra.embeddings = shared
         if tied := self.settings.tie_encoders:
             self.towers["generator"].electra = self.towers["discriminator"].electra
-        assert self.towers["generator"].generator_lm_head.weight is shared.word_embeddings.weight  # tied, and stays so
+        assert (
+            self.towers["generator"].generator_lm_head.weight is shared.word_embeddings.weight
+        )  # tied, and stays so
         self.parameters = {
             name if name.startswith(EMBEDDINGS) else f"{'discriminator' if tied else tower}.{name}": parameter
             for tower, module in self.towers.items()
@@ -89,12 +97,18 @@ class Twin:
         -> {"total", "generator", "discriminator"}: 0-d tensors, the last only under the electra objective; and the generator's
         probabilities [B, K, V].
         """
-        ids, positions, weights = integers(batch.input_ids), integers(batch.positions), torch.from_numpy(batch.weights)
+        ids, positions, weights = (
+            integers(batch.input_ids),
+            integers(batch.positions),
+            torch.from_numpy(batch.weights),
+        )
         valid, segments = integers(batch.valid), integers(batch.segments)
         rows = torch.arange(len(ids))[:, None]
         original = ids[rows, positions]
 
-        logits = self.towers["generator"](integers(batch.masked_ids), attention_mask=valid, token_type_ids=segments).logits
+        logits = self.towers["generator"](
+            integers(batch.masked_ids), attention_mask=valid, token_type_ids=segments
+        ).logits
         log_p = logits[rows, positions].log_softmax(-1)
         nll = -log_p.gather(-1, original[..., None])[..., 0]
         weights = weights.to(nll.dtype)
@@ -104,7 +118,11 @@ class Twin:
         if "discriminator" not in self.towers:
             return found, p
 
-        samples = integers(samples) if uniform is None else self.draw(p, torch.from_numpy(uniform).reshape(original.shape))
+        samples = (
+            integers(samples)
+            if uniform is None
+            else self.draw(p, torch.from_numpy(uniform).reshape(original.shape))
+        )
         corrupted = ids.clone()
         for b, k in (weights > 0).nonzero():
             corrupted[b, positions[b, k]] = samples[b, k]
@@ -180,7 +198,10 @@ class TorchAdamW:
     def __init__(self, parameters, settings):
         """parameters {name: tensor}; settings: PretrainingConfig."""
         groups = [
-            {"params": [p for name, p in parameters.items() if decayed(name)], "weight_decay": settings.weight_decay},
+            {
+                "params": [p for name, p in parameters.items() if decayed(name)],
+                "weight_decay": settings.weight_decay,
+            },
             {"params": [p for name, p in parameters.items() if not decayed(name)], "weight_decay": 0.0},
         ]
         betas = (settings.adam_beta1, settings.adam_beta2)

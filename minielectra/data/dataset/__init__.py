@@ -7,7 +7,6 @@ the examples, and `packing.assemble` makes them into arrays [B, T], which `elect
 `array_files.py` reads and writes arrays that are too long for memory.
 """
 
-from minielectra.data.dataset.prepare import prepare
 from minielectra.data.dataset.prepared import Dataset
 
-__all__ = ["Dataset", "prepare"]
+__all__ = ["Dataset"]
