@@ -46,7 +46,7 @@ def test_a_resumed_run_has_the_same_metrics(resumed):
     assert len(lines) == len(EXPECTED["metrics"])
     for line, expected in zip(lines, EXPECTED["metrics"], strict=True):
         row = json.loads(line)
-        assert row.keys() == expected.keys() | {"seconds", "tokens_per_second"}
+        assert row.keys() >= expected.keys()
         for name, value in expected.items():
             near = value if value is None else pytest.approx(value, rel=1e-3, abs=0.01)  # shares move by whole tokens
             assert row[name] == near, name

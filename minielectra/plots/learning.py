@@ -74,7 +74,13 @@ def _describe(metrics, preset):
     parts.append(
         "measured on held-out text unless marked “training”; dotted: baselines that ignore the context"
     )
-    return " · ".join(parts)
+    text = " · ".join(parts)
+    if np.isfinite(_last(metrics, "fixed_auc")):
+        text += (
+            "\nThe generator's replacements get harder to tell as it learns; "
+            "the fixed wrong words are the same at every step and in every run"
+        )
+    return text
 
 
 def _duration(seconds):
@@ -144,7 +150,8 @@ def _disc_loss(ax, metrics):
 
 def _disc_auc(ax, metrics):
     style.tidy(ax, "Discriminator: telling replaced from original", ylabel="area under the ROC curve")
-    _plot(ax, metrics, "disc_auc", "AUC", style.VERMILION)
+    _plot(ax, metrics, "disc_auc", "generator's replacements", style.VERMILION)
+    _plot(ax, metrics, "fixed_auc", "fixed wrong words", style.BLUE, "s")
     ax.axhline(0.5, color=style.BLACK, linestyle=":", linewidth=1.3, label="chance")
 
 
@@ -153,6 +160,7 @@ def _disc_rates(ax, metrics):
     _plot(ax, metrics, "disc_precision", "precision", style.BLUE)
     _plot(ax, metrics, "disc_balanced_accuracy", "balanced accuracy", style.GREEN, "D")
     _plot(ax, metrics, "disc_recall", "recall", style.VERMILION, "s")
+    _plot(ax, metrics, "fixed_top1", "fixed wrong word ranks first", style.SKY, "^")
     ax.axhline(0.5, color=style.BLACK, linestyle=":", linewidth=1.3)
     ax.set_ylim(0, 1.02)
 

@@ -10,18 +10,19 @@ import numpy as np
 from minielectra.backend import Purpose, RandomStream, Workspace, to_device, to_host
 from minielectra.electra.corruption import MaskedNormalizers
 from minielectra.nn.layers import PassContext
+from minielectra.pretraining.fixed_corruption import score_fixed_corruption
 from minielectra.runs import detection_counts as detection
 
 
 class Evaluator:
     """Runs a pre-training objective over the evaluation set."""
 
-    def __init__(self, objective, batch, seed, threads=1):
+    def __init__(self, objective, batch, seed, threads=1, fixed=None):
         """batch: MaskedBatch, on the host: all of the evaluation set.
 
-        threads: how many chunks of it run at once.
+        threads: how many chunks of it run at once. fixed: FixedCorruption, scored beside it, or None.
         """
-        self.objective, self.batch, self.seed = objective, batch, seed
+        self.objective, self.batch, self.seed, self.fixed = objective, batch, seed, fixed
         self._workspaces = [Workspace(objective.parameters.xp) for _ in range(threads)]
         size = max(1, objective.config.batch_size // objective.config.shards)
         self._chunks = [slice(start, start + size) for start in range(0, len(batch.input_ids), size)]
@@ -49,6 +50,9 @@ class Evaluator:
         metrics["sample_accuracy"] = float((joined["samples"] == originals)[used].mean())
         replaced = detection.is_replaced(batch.input_ids, batch.positions, used, joined["samples"])
         metrics |= detection_metrics(joined["logits"][batch.valid], replaced[batch.valid])
+        if self.fixed is not None:
+            tower, threads = self.objective.discriminator, len(self._workspaces)
+            metrics |= score_fixed_corruption(tower, self.fixed, threads)
         scores = 1.0 / (1.0 + np.exp(-joined["logits"].astype(np.float64)))
         record = {
             "samples": joined["samples"],
