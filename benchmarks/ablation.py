@@ -1,4 +1,4 @@
-"""What each step towards a fast step brings: minielectra with one of them taken back, beside minielectra as it is.
+"""What each improvement brings: minielectra with one of them taken back, beside minielectra as it is.
 
 python benchmarks/ablation.py                     # dropout 0.1, both sizes
 python benchmarks/ablation.py --sizes T --rounds 12
@@ -22,7 +22,8 @@ BASE = "minielectra:threads"  # other processes would not have what is changed h
 def plain_operations():
     """The operations of `ops.reference`: nothing in place, no blocks, no workspace.
 
-    GELU stays, because its plain float32 form calls math.erf for every element: it is a check, not a contender.
+    GELU stays, because its plain float32 form calls math.erf for every element: it is a check, not a
+    contender.
     """
     from minielectra import ops
     from minielectra.ops.reference import attention, layernorm, linear, losses
@@ -56,9 +57,9 @@ def no_workspace():
 
 def no_blocks():
     """Elementwise work goes over whole arrays."""
-    from minielectra.ops.fast import attention, blocks, gelu, layernorm, losses
+    from minielectra.ops.fast import attention, blocks, elementwise, layernorm, losses
 
-    for module in (attention, gelu, layernorm, losses):
+    for module in (attention, elementwise, layernorm, losses):
         module.blocks = lambda x, rows, row_size, elements=0: blocks.blocks(x, rows, 1, max(1, rows))
 
 
@@ -177,8 +178,9 @@ def main():
                 "peak MB": report.DASH,
             }
             if worker.failure is None:
-                row |= {"ms": report.number(result.ms), "× as it is": f"{result.ratio(results[base]):.2f}",
-                        "peak MB": f"{peaks[worker]:.0f}"}  # fmt: skip
+                row["ms"] = report.number(result.ms)
+                row["× as it is"] = f"{result.ratio(results[base]):.2f}"
+                row["peak MB"] = f"{peaks[worker]:.0f}"
             rows.append(row)
     print(report.machine(cores, 2, {}))
     print()

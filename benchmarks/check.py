@@ -1,5 +1,6 @@
-"""Do all contenders compute the same? With the same weights and samples and no dropout, their loss, gradients and logits are
-compared with minielectra's.
+"""Do all contenders compute the same? Their loss, gradients and logits are compared with minielectra's.
+
+All have the same weights and samples, and no dropout.
 """
 
 import tempfile
@@ -42,10 +43,13 @@ def check(names, setting, padded):
 
 
 def compare(outcome, reference, tolerance):
-    """{"loss", "logits", name: gradient} of a contender against minielectra's -> whether all agree, and the row's figures.
+    """A contender against minielectra -> whether all agree, and the row's figures.
 
-    An error is ‖difference‖ / ‖minielectra's value‖. A key bias adds the same number to all scores of a row, which softmax
-    does not see. Its gradient is 0 except for rounding, so it is compared with the size of the query bias's gradient.
+    outcome, reference: {"loss", "logits", and the name of each parameter: its gradient}.
+
+    An error is ‖difference‖ / ‖minielectra's value‖. A key bias adds the same number to all scores of a row,
+    which softmax does not see. Its gradient is 0 except for rounding, so it is compared with the size of the
+    query bias's gradient.
     """
     errors = {}
     for name, expected in reference.items():
@@ -74,8 +78,8 @@ def _tolerance(name):
 def _weights(setting):
     """{name: array} without neutral values, because zeros and ones would hide an error.
 
-    They are of a size at which tokens still differ after twelve layers. Otherwise the gradients of queries and keys would
-    be differences of nearly equal numbers, and mostly rounding.
+    They are of a size at which tokens still differ after twelve layers. Otherwise the gradients of queries
+    and keys would be differences of nearly equal numbers, and mostly rounding.
     """
     random = np.random.default_rng(SEED)
     shapes = objectives.make(*setting.configs()).parameters.shapes

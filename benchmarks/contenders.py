@@ -1,8 +1,9 @@
 """What runs inside a worker process: one contender for one setting, told over a pipe what to do.
 
-A contender is named `minielectra`, `minielectra:ENGINE`, `lean` or `transformers`. The latter two take any of FLAGS, as in
-`lean-compiled-bf16`. `python -m benchmarks.contenders NAME SETTING` reads one JSON object per line from standard input and
-answers each with one on what was standard output. It ends when its input ends, so a worker never outlives its parent for long.
+A contender is named `minielectra`, `minielectra:ENGINE`, `lean` or `transformers`. The latter two take any of
+FLAGS, as in `lean-compiled-bf16`. `python -m benchmarks.contenders NAME SETTING` reads one JSON object per
+line from standard input and answers each with one on what was standard output. It ends when its input ends,
+so a worker never outlives its parent for long.
 """
 
 import contextlib
@@ -29,10 +30,10 @@ WARMUP = 3  # steps, as in minielectra/pretraining/bench.py; compilation falls i
 
 
 class Product:
-    """minielectra's own step, as minielectra/pretraining/bench.py runs it, and its public `model(input_ids, attention_mask)`."""
+    """minielectra: its step, as pretraining/bench.py runs it, and its `model(input_ids, attention_mask)`."""
 
     def __init__(self, setting, engine=""):
-        """engine: what computes the shards, perhaps with `/` and a name in `ablation.VARIANTS`; "": the default."""
+        """engine: what computes the shards, or ""; perhaps with `/` and the name of an ablation."""
         from benchmarks import ablation
         from minielectra import objectives
         from minielectra.electra.initialization import initialize
@@ -62,14 +63,17 @@ class Product:
         self.steps += 1
 
     def score(self, ids, lengths):
-        """ids [B, T], lengths [B] -> logits [B, T] on the host. If nothing is padding there is no mask, as for the others."""
+        """ids [B, T], lengths [B] -> logits [B, T] on the host. There is no mask if nothing is padding."""
         options = {}
         if lengths.min() < ids.shape[1]:
             options = {"attention_mask": np.arange(ids.shape[1]) < lengths[:, None], "skip_padding": True}
         return backend.to_host(self.objective.discriminator(ids, **options))
 
     def gradients(self, weights, batch, samples):
-        """The joint loss of `batch` with `samples` [B, K], and {name: gradient}, without dropout, from the weights {name: array}."""
+        """-> the joint loss of `batch` with `samples` [B, K], without dropout, and {name: gradient}.
+
+        weights: {name: array}.
+        """
         from minielectra.nn.layers import PassContext
 
         objective, parameters = self.objective, self.objective.parameters
@@ -216,14 +220,18 @@ class TorchTwin:
 
 
 def parse(name):
-    """'lean-bf16' -> ('lean', ['bf16']); 'minielectra:threads' -> ('minielectra', 'threads'). ValueError for an unknown name."""
+    """'lean-bf16' -> ('lean', ['bf16']); 'minielectra:threads' -> ('minielectra', 'threads').
+
+    Raises ValueError for an unknown name.
+    """
     if name.partition(":")[0] == "minielectra":
         return "minielectra", name.partition(":")[2]
     base, *flags = name.split("-")
     unknown = [flag for flag in flags if flag not in FLAGS or (flag == "bytes" and base != "lean")]
     if base not in ("lean", "transformers") or unknown:
         raise ValueError(
-            f"unknown contender {name!r}: choose minielectra[:ENGINE], lean or transformers, with -{', -'.join(FLAGS)} behind"
+            f"unknown contender {name!r}: choose minielectra[:ENGINE], lean or transformers; "
+            f"the latter two take -{', -'.join(FLAGS)}"
         )
     return base, flags
 
@@ -235,7 +243,10 @@ def build(name, setting):
 
 
 def timed(contender, call, count, events=False):
-    """Milliseconds of each of `count` calls. With events, the device's own clock tells them, and the host runs ahead as it may."""
+    """Milliseconds of each of `count` calls.
+
+    With events, they are read off the device's own clock, and the host runs ahead as it may.
+    """
     if not events:
         times = []
         for _ in range(count):
@@ -252,7 +263,10 @@ def timed(contender, call, count, events=False):
 
 
 class Worker:
-    """The commands of the pipe: every method without an underscore is one, its arguments are the message's other fields."""
+    """The commands of the pipe.
+
+    Every method without an underscore is one. Its arguments are the message's other fields.
+    """
 
     def __init__(self, name, setting):
         self._name, self._contender, self._setting = name, build(name, setting), setting
@@ -270,7 +284,7 @@ class Worker:
         return {"before_mb": before}
 
     def run(self, count):
-        """`count` training steps, after one that is not counted: caches and sleeping threads are the previous contender's fault."""
+        """`count` training steps, after one uncounted: the previous contender has emptied the caches."""
         return {"ms": timed(self._contender, self._contender.step, count + 1, self._on_gpu)[1:]}
 
     def memory(self):
@@ -285,7 +299,7 @@ class Worker:
         self._contender.close()
 
     def plan(self, case):
-        """Choose how to run an inference case: in one call, or sorted by length in pieces, whichever is fastest here."""
+        """Choose the fastest way to run an inference case: in one call, or sorted by length in pieces."""
         ids, lengths = sentences(case, self._setting.configs()[0].vocab_size)
         plans = {"in one call": [np.arange(len(ids))]}
         if lengths.min() < lengths.max():
@@ -307,7 +321,10 @@ class Worker:
         return {"ms": timed(self._contender, self._call, count + 1)[1:]}
 
     def check(self, weights, padded, folder):
-        """Write loss, every gradient and the discriminator's logits to NAME.npz in `folder`. weights: .npz, with `samples` [B, K]."""
+        """Write loss, every gradient and the discriminator's logits to NAME.npz in `folder`.
+
+        weights: path of an .npz file of the weights and the `samples` [B, K].
+        """
         with np.load(weights) as file:
             arrays = dict(file)
         samples = arrays.pop("samples")

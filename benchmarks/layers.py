@@ -1,11 +1,11 @@
-"""Time every operation of `minielectra.ops.reference`, the version to read, against `minielectra.ops.fast`, the one that training runs.
+"""Time every operation of `ops.reference`, the version to read, against `ops.fast`, which training runs.
 
     python benchmarks/layers.py
     python benchmarks/layers.py --sizes T --repeats 100 --json layers.json
 
-Shapes are those of one shard (half a batch) of the sizes S and T; BLAS gets one thread, as in a shard. The fast versions take their
-memory from a workspace. One operation at a time finds more of its data in the cache than a whole step does: read the ratios rather
-than the nanoseconds.
+Shapes are those of one shard (half a batch) of the sizes S and T. BLAS gets one thread, as in a shard. The
+fast versions take their memory from a workspace. One operation at a time finds more of its data in the cache
+than a whole step does, so read the ratios rather than the nanoseconds.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +31,23 @@ from minielectra.backend import Workspace, set_blas_threads
 
 DROP_SCALE = 1.0 / 0.9
 WARMUP = 2
+# The files of operations that do not have their operation's name.
+FILES = {
+    "gelu_tanh": "gelu",
+    "embeddings": "embedding",
+    "cross_entropy": "losses",
+    "binary_cross_entropy": "losses",
+}
 
 
 @dataclass
 class Case:
-    """One operation at one size: `OP_forward(*inputs, *rest)` and `OP_backward(dy, cache, *grads)`, without dy for a loss."""
+    """One operation at one size: `OP_forward(*inputs, *rest)` and `OP_backward(dy, cache, *grads)`.
+
+    A loss has no dy.
+    """
 
     title: str
-    module: str  # of minielectra.ops.reference, and of minielectra.ops.fast if it has one
     op: str
     elements: int  # what a time is divided by
     inputs: tuple  # arrays that a fast version may overwrite: fresh copies for every call
@@ -72,37 +82,81 @@ def cases(size):
     targets, used = random.integers(0, words, chosen), np.ones(chosen, np.float32)
     cells = int(np.prod(square))
     like, wide, probabilities = f"[{rows}, {hidden}]", f"[{rows}, {inner}]", str(list(square))
+    zeros = partial(np.zeros, dtype=np.float32)
+    x, dx = normal(rows, hidden), normal(rows, hidden)
+    inside, dinside = normal(rows, inner), normal(rows, inner)
+    dropped = None, keep(*square), DROP_SCALE
     return [
-        Case(f"linear [{rows}, {hidden}] → {inner}", "linear", "linear", rows * inner, (normal(rows, hidden),), (weight, bias),
-             normal(rows, inner), (np.zeros_like(weight), np.zeros_like(bias))),
-        Case(f"layer norm {like}", "layernorm", "layernorm", rows * hidden, (normal(rows, hidden),), (normal(hidden), normal(hidden)),
-             normal(rows, hidden), (np.zeros(hidden, np.float32), np.zeros(hidden, np.float32))),
-        Case(f"GELU, exact {wide}", "gelu", "gelu", rows * inner, (normal(rows, inner),), dy=normal(rows, inner)),
-        Case(f"GELU, tanh {wide}", "gelu", "gelu_tanh", rows * inner, (normal(rows, inner),), dy=normal(rows, inner)),
-        Case(f"softmax {probabilities}", "softmax", "softmax", cells, (normal(*square),), dy=normal(*square)),
-        Case(f"dropout {like}", "dropout", "dropout", rows * hidden, (normal(rows, hidden),), (keep(rows, hidden), DROP_SCALE),
-             normal(rows, hidden), in_place=True),
-        Case(f"embeddings [{rows}, {features}] of {words}", "embedding", "embeddings", rows * features, (), (ids, segments, *tables),
-             normal(rows, features), tuple(map(np.zeros_like, tables))),
-        Case(f"attention {probabilities}", "attention", "attention", cells, (q, k, v), dy=do),
-        Case(f"attention, dropout {probabilities}", "attention", "attention", cells, (q, k, v),
-             (None, keep(*square), DROP_SCALE), do),
-        Case(f"cross-entropy [{chosen}, {words}]", "losses", "cross_entropy", chosen * words, (normal(chosen, words),),
-             (targets, used, float(chosen))),
-        Case(f"binary cross-entropy [{rows}]", "losses", "binary_cross_entropy", rows, (normal(rows),),
-             (labels, ones, float(rows))),
-    ]  # fmt: skip
+        Case(
+            f"linear [{rows}, {hidden}] → {inner}",
+            "linear",
+            rows * inner,
+            (x,),
+            (weight, bias),
+            dinside,
+            (np.zeros_like(weight), np.zeros_like(bias)),
+        ),
+        Case(
+            f"layer norm {like}",
+            "layernorm",
+            rows * hidden,
+            (x,),
+            (normal(hidden), normal(hidden)),
+            dx,
+            (zeros(hidden), zeros(hidden)),
+        ),
+        Case(f"GELU, exact {wide}", "gelu", rows * inner, (inside,), dy=dinside),
+        Case(f"GELU, tanh {wide}", "gelu_tanh", rows * inner, (inside,), dy=dinside),
+        Case(f"softmax {probabilities}", "softmax", cells, (normal(*square),), dy=normal(*square)),
+        Case(
+            f"dropout {like}",
+            "dropout",
+            rows * hidden,
+            (x,),
+            (keep(rows, hidden), DROP_SCALE),
+            dx,
+            in_place=True,
+        ),
+        Case(
+            f"embeddings [{rows}, {features}] of {words}",
+            "embeddings",
+            rows * features,
+            (),
+            (ids, segments, *tables),
+            normal(rows, features),
+            tuple(map(np.zeros_like, tables)),
+        ),
+        Case(f"attention {probabilities}", "attention", cells, (q, k, v), dy=do),
+        Case(f"attention, dropout {probabilities}", "attention", cells, (q, k, v), dropped, do),
+        Case(
+            f"cross-entropy [{chosen}, {words}]",
+            "cross_entropy",
+            chosen * words,
+            (normal(chosen, words),),
+            (targets, used, float(chosen)),
+        ),
+        Case(
+            f"binary cross-entropy [{rows}]",
+            "binary_cross_entropy",
+            rows,
+            (normal(rows),),
+            (labels, ones, float(rows)),
+        ),
+    ]
 
 
 def versions(case):
-    """{"plain": (forward, backward), "fast": …}: functions of (inputs, workspace) and (dy, cache, workspace); fast may be missing."""
-    found = {"plain": _pair(case, importlib.import_module(f"minielectra.ops.reference.{case.module}"))}
+    """{"plain": (forward, backward), "fast": …}, of which "fast" may be missing.
+
+    They are functions of (inputs, workspace) and (dy, cache, workspace).
+    """
+    file = FILES.get(case.op, case.op)
+    plain = importlib.import_module(f"minielectra.ops.reference.{file}")
+    found = {"plain": _pair(case, plain)}
     if case.in_place:
-        found["fast"] = _pair(
-            case, importlib.import_module(f"minielectra.ops.reference.{case.module}"), in_place=True
-        )
-    elif importlib.util.find_spec(f"minielectra.ops.fast.{case.module}"):
-        fast = importlib.import_module(f"minielectra.ops.fast.{case.module}")
+        found["fast"] = _pair(case, plain, in_place=True)
+    elif importlib.util.find_spec(f"minielectra.ops.fast.{file}"):
+        fast = importlib.import_module(f"minielectra.ops.fast.{file}")
         if hasattr(fast, f"{case.op}_forward"):
             found["fast"] = _pair(case, fast)
     return found
@@ -147,7 +201,7 @@ def measure(case, repeats):
 
 
 def row(size, case, nanoseconds):
-    """A row of the table: forward and backward, plain and fast, and how many times as fast both together are."""
+    """A row of the table: forward and backward, plain and fast, and the ratio of their sums."""
     cells = {"size": size, "operation": case.title}
     plain, fast = nanoseconds["plain"], nanoseconds.get("fast")
     for i, way in enumerate(("forward", "backward")):

@@ -21,7 +21,7 @@ def _max_rss():
 
 
 def _total(field):
-    """`field` of this process and its descendants; libraries are counted once, and so is the memory that they share."""
+    """`field` of this process and its descendants. Libraries and shared memory are counted once."""
     try:
         total = 0
         for pid in (os.getpid(), *_descendants(os.getpid())):

@@ -42,7 +42,7 @@ class Result:
         return tuple(np.percentile(np.concatenate(self.rounds), (25, 75)))
 
     def ratio(self, other):
-        """Median over the rounds of (this contender's median / the other's in the same round): slow drift cancels."""
+        """Median over the rounds of (own median / the other's in the same round). Slow drift cancels."""
         pairs = zip(self.rounds, other.rounds, strict=False)
         return statistics.median(statistics.median(own) / statistics.median(theirs) for own, theirs in pairs)
 
@@ -79,14 +79,17 @@ def _processor():
 
 
 def table(results, busy=False):
-    """Markdown, one row a result. Columns that are empty everywhere are left out; a failure stands in the row's last column."""
+    """Markdown, one row per result. Empty columns are left out; a failure stands in the row's last column."""
     reference = {r.setting: r for r in results if r.contender == REFERENCE and r.rounds}
     rows = []
     for r in results:
         row = dict.fromkeys(
-            ("setting", "contender", "ms", "quartiles", f"× {REFERENCE}", "GFLOP/s", "peak MB", "before step 1", "busy ms",
-             "× quiet", "note"), DASH,
-        )  # fmt: skip
+            (
+                *("setting", "contender", "ms", "quartiles", f"× {REFERENCE}", "GFLOP/s"),
+                *("peak MB", "before step 1", "busy ms", "× quiet", "note"),
+            ),
+            DASH,
+        )
         row |= {"setting": r.setting, "contender": r.contender, "note": r.how or DASH}
         if r.rounds:
             row |= {"ms": f"**{number(r.ms)}**", "quartiles": "–".join(map(number, r.quartiles))}
@@ -128,7 +131,7 @@ def number(x):
 
 
 def picture(results, machine_line, path, what):
-    """Grouped bars, one panel for each size or case, one group a dropout: milliseconds, lower is better. Returns the path."""
+    """Milliseconds as grouped bars, a panel per size or case and a group per dropout -> the path."""
     from minielectra.plots import style
 
     results = [r for r in results if r.rounds]
@@ -150,7 +153,8 @@ def picture(results, machine_line, path, what):
     colors = {name: palette[i % len(palette)] for i, name in enumerate(contenders)}
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
-    subtitle = f"Median, and how many times {REFERENCE}'s; the thin line joins the quartiles. Lower is better.\n{machine_line}"
+    subtitle = f"Median, and its ratio to {REFERENCE}'s; the thin line joins the quartiles. Lower is better."
+    subtitle = f"{subtitle}\n{machine_line}"
     fig = style.figure(max(9.0, 4.5 * columns), 1.4 + 3.6 * lines, what, subtitle)
     axes = fig.subplots(lines, columns, squeeze=False).ravel()
     for ax in axes[len(panels) :]:
@@ -163,8 +167,13 @@ def picture(results, machine_line, path, what):
     handles = {
         label: bar for ax in fig.axes for bar, label in zip(*ax.get_legend_handles_labels(), strict=True)
     }
-    fig.legend([handles[name] for name in contenders], contenders, loc="outside lower center", ncols=min(6, len(contenders)),
-               frameon=False, fontsize=9)  # fmt: skip
+    options = {
+        "loc": "outside lower center",
+        "ncols": min(6, len(contenders)),
+        "frameon": False,
+        "fontsize": 9,
+    }
+    fig.legend([handles[name] for name in contenders], contenders, **options)
     return style.save(fig, path)
 
 

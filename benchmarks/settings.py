@@ -1,4 +1,4 @@
-"""What is measured: the two sizes, their batches, and how a setting travels from the parent process to a worker."""
+"""What is measured: two sizes, their batches, and how a setting travels to a worker process."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -60,8 +60,8 @@ class Setting:
 def training_batch(setting, padded=False):
     """Random tokens, the same for every contender -> MaskedBatch, on the host.
 
-    padded: sentences of a quarter to the whole of T, in two segments, as only `--check` needs them; else full and in one
-    segment, as in minielectra/pretraining/bench.py.
+    padded: sentences of a quarter to the whole of T, in two segments, as only `--check` needs them; else full
+    and in one segment, as in minielectra/pretraining/bench.py.
     """
     config, pretraining = setting.configs()
     random = np.random.default_rng(SEED)

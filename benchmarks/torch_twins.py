@@ -2,9 +2,9 @@
 
 B sequences of T tokens, V words, E embedding features, H hidden features in A heads of D, M chosen positions.
 
-Both twins are modules with `forward(batch, samples=None)`, the joint loss; `discriminate(ids, valid)`, the discriminator's
-logits; and `named()`, which says which of minielectra's parameters each of their own holds. Only worker processes import this
-module, because PyTorch takes seconds and hundreds of megabytes.
+Both twins are modules with `forward(batch, samples=None)`, the joint loss; `discriminate(ids, valid)`, the
+discriminator's logits; and `named()`, which says which of minielectra's parameters each of their own holds.
+Only worker processes import this module, because PyTorch takes seconds and hundreds of megabytes.
 """
 
 import dataclasses
@@ -19,8 +19,9 @@ TABLES = "electra.embeddings."  # minielectra's names of what both towers share
 class TorchBatch:
     """A `MaskedBatch` as tensors.
 
-    ids, masked, segments [B, T] int64; mask [B, T], 1 where not padding, and valid, the same as bool or None where nothing is;
-    rows [M], flat indices b·T + t of the chosen positions; used [B, K] bool, which slots hold one; labels [B, T], −100 elsewhere.
+    ids, masked, segments [B, T] int64; mask [B, T], 1 where not padding, and valid, the same as bool or None
+    where nothing is; rows [M], flat indices b·T + t of the chosen positions; used [B, K] bool, which slots
+    hold one; labels [B, T], −100 elsewhere.
     """
 
     def __init__(self, batch):
@@ -40,7 +41,7 @@ class TorchBatch:
         return changed
 
     def corrupt(self, samples):
-        """samples [M], written at the chosen positions -> corrupted [B, T], replaced [B, T] float: 1 where a token differs."""
+        """samples [M], written at the chosen positions -> corrupted [B, T], replaced [B, T] float, 0 or 1."""
         corrupted = self.ids.flatten().index_copy(0, self.rows, samples).view_as(self.ids)
         return corrupted, (corrupted != self.ids).float()
 
@@ -48,8 +49,9 @@ class TorchBatch:
 def sample_rows(p):
     """One sample from each row of p [M, V] -> [M], by inverting its distribution function in two levels.
 
-    The cheapest way found. For p [304, 30522] on two cores: 1.3 ms, where `cumsum` with `searchsorted` takes 19, and `multinomial`
-    and an exponential race in place, which draw a random number for every word, 210 each.
+    The cheapest way found. For p [304, 30522] on two cores: 1.3 ms, where `cumsum` with `searchsorted` takes
+    19, and `multinomial` and an exponential race in place, which draw a random number for every word, 210
+    each.
     """
     rows, words = p.shape
     width = int(words**0.5)
@@ -67,7 +69,10 @@ def sample_rows(p):
 
 
 def byte_dropout(x, drop):
-    """Dropout of x [...] with a mask of two random bytes per element, as minielectra makes it: a third of `F.dropout`'s time."""
+    """Dropout of x [...] with a mask of two random bytes per element, as in minielectra.
+
+    It takes a third of `F.dropout`'s time.
+    """
     limit, count = min(65535, round((1.0 - drop) * 65536)), x.numel()
     bits = torch.empty((count + 3) // 4, dtype=torch.int64, device=x.device).random_(-(2**63), None)
     keep = bits.view(torch.int16)[:count].view(x.shape) < limit - 32768
@@ -77,8 +82,8 @@ def byte_dropout(x, drop):
 class Block(nn.Module):
     """One transformer block, post-LayerNorm; query, key and value in one product.
 
-    Attention is PyTorch's fused one, and without dropout nothing written by hand was faster in whole steps. It cannot take
-    `byte_dropout`, so with that it is written out.
+    Attention is PyTorch's fused one, and without dropout nothing written by hand was faster in whole steps.
+    It cannot take `byte_dropout`, so with that it is written out.
     """
 
     def __init__(self, c, cheap):
@@ -161,7 +166,7 @@ class Tower(nn.Module):
 
 
 class Lean(nn.Module):
-    """Both towers, and nothing computed that the loss does not need: word logits at the chosen positions only."""
+    """Both towers, without anything the loss does not need: word logits at the chosen positions only."""
 
     def __init__(self, config, pretraining, cheap=False):
         """config: ElectraConfig of the discriminator; cheap: dropout by `byte_dropout`."""
@@ -237,8 +242,8 @@ class Lean(nn.Module):
 class Transformers(nn.Module):
     """transformers' two models with shared embeddings, as its users write it.
 
-    Word logits at every position, labels of −100, attention masks as a tokenizer makes them, and samples by Gumbel-max at
-    the chosen positions.
+    Word logits at every position, labels of −100, attention masks as a tokenizer makes them, and samples by
+    Gumbel-max at the chosen positions.
     """
 
     def __init__(self, config, pretraining):

@@ -1,4 +1,4 @@
-"""Time minielectra against PyTorch: training steps or inference, every contender in a process of its own, in turn.
+"""Time minielectra against PyTorch: training steps or inference, each contender in its own process, in turn.
 
 python benchmarks/vs_pytorch.py --rounds 10 --picture speed.png
 python benchmarks/vs_pytorch.py --check                   # do they compute the same?
@@ -38,7 +38,13 @@ EXPECTED = (
     "lean",
     "transformers",
 )  # a failure of one of these fails the whole; others are tried
-GPU_PROBE = "from minielectra import backend, errors\ntry: backend.load('gpu')\nexcept errors.InputError as e: raise SystemExit(str(e))"
+GPU_PROBE = """
+from minielectra import backend, errors
+try:
+    backend.load("gpu")
+except errors.InputError as error:
+    raise SystemExit(str(error))
+"""
 
 
 def arguments(argv=None):
@@ -186,7 +192,7 @@ def run_check(a):
 
 
 def main(argv=None):
-    """-> exit code: 0, 1 where a contender that is expected to work failed, 2 where the device cannot be used."""
+    """-> exit code: 0; 1 if a contender that is expected to work failed; 2 if the device cannot be used."""
     a = arguments(argv)
     cores = use_cores(a.threads if a.device == "cpu" else 10**6)
     if a.device == "gpu":

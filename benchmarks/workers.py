@@ -12,7 +12,9 @@ from pathlib import Path
 from benchmarks.contenders import parse
 
 ROOT = Path(__file__).resolve().parents[1]
-PAUSE = 0.25  # seconds before each turn: BLAS and OpenMP threads of the previous contender spin for a while after their last call
+PAUSE = (
+    0.25  # seconds before each turn: threads of the previous contender spin for a while after their last call
+)
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -42,12 +44,16 @@ class Worker:
             environment |= MALLOC
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.contenders", name, json.dumps(setting.as_dict())],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=ROOT,
             start_new_session=True,  # Ctrl-C reaches the parent only, which ends the whole group
-        )  # fmt: skip
+        )
 
     def ask(self, do, **fields):
-        """Send one command and wait for its answer -> dict. Raises WorkerError, after which the worker is gone."""
+        """Send one command and wait for its answer -> dict. Raises WorkerError; then the worker is gone."""
         try:
             print(json.dumps({"do": do, **fields}), file=self._process.stdin, flush=True)
             line = self._process.stdout.readline()
@@ -106,7 +112,7 @@ class Crew:
         return [worker for worker in self.all if worker.failure is None]
 
     def rounds(self, turns, do, progress, **fields):
-        """`turns` turns of every worker, another one going first every time -> {worker: [answer of each turn]}."""
+        """`turns` turns of every worker -> {worker: [answer per turn]}. Another one goes first every time."""
         answers = {worker: [] for worker in self.all}
         for turn in range(turns):
             progress(turn)
@@ -124,7 +130,10 @@ class Crew:
 
 
 def use_cores(count):
-    """Keep this process, and all that it will start, on its first `count` cores, where the system can -> how many it had."""
+    """Keep this process, and all that it will start, on its first `count` cores -> how many it had.
+
+    Does nothing if the system cannot do that.
+    """
     if not hasattr(os, "sched_setaffinity"):
         return os.cpu_count()
     cores = sorted(os.sched_getaffinity(0))

@@ -64,8 +64,8 @@ print("scaled:", *scaled.round(3), sep="\n")
 # %% [markdown]
 # # Collapsed form
 #
-# **The matrix product** `a @ b` is the innermost loop for all i and k at once: a row of a against a column of
-# b.
+# **The matrix product** `a @ b` is the innermost loop for all i and k at once: a row of a against a column
+# of b.
 #
 #     (a b)[i, k] = Σ_j a[i, j] b[j, k]          [I, J] @ [J, K] -> [I, K]          Σ_j: summed over all j
 #
@@ -267,8 +267,8 @@ lesson.exercise(
 # # What comes next
 #
 # Arrays can be multiplied, summed, cut up and put together, and you can say what shape comes out. Lesson 2
-# asks the question that all learning rests on: if one of these numbers moves a little, what does the result
-# do?
+# asks the question that all learning rests on: if one of these numbers moves a little, what does the
+# result do?
 #
 # The real thing: `minielectra/backend/arrays.py`, with `array_module`, `load`, `to_device` and `to_host`.
 # Groups: `_heads` in `minielectra/nn/encoder.py`.

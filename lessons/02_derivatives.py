@@ -144,8 +144,8 @@ lesson.same("centre, every dy[j] · ∂y[j]/∂x[i] against one line", dx_long, 
 
 # %% See: too long a step, too short a step
 places = np.linspace(-1, 1, 200)  # f = exp at 200 places: f, f′, f″, … are all the same there
-# name: the weight of f(x + step · h) for each step; the derived relative error (a factor and a power of h); a
-# colour
+# name: the weight of f(x + step · h) for each step; the derived relative error (a factor and a power of h);
+# a colour
 formulas = {
     "forward": ({0: -1, 1: 1}, 1 / 2, 1, VERMILION),
     "central": ({-1: -1 / 2, 1: 1 / 2}, 1 / 6, 2, BLUE),
@@ -156,10 +156,9 @@ fig = figure(
     7.4,
     4.4,
     "The best step is neither long nor short, and five points beat two",
-    "Relative error of the derivative of exp, for steps h. "
-    "Dots: measured. Dashed: derived, h/2, h²/6 and h⁴/30;\n"
-    "in grey rounding, at most about ε/h. Read from right to "
-    "left: a shorter step helps until rounding takes over.",
+    "Relative error of the derivative of exp, for steps h. Dots: measured. Dashed: derived, h/2, h²/6\n"
+    "and h⁴/30; in grey rounding, at most about ε/h. Read from right to left: a shorter step helps\n"
+    "until rounding takes over.",
 )
 ax = tidy(fig.subplots(), xlabel="step h", ylabel="relative error of the derivative")
 for name, (weights, factor, power, colour) in formulas.items():
@@ -215,8 +214,8 @@ lesson.exposes(lambda: (dy * centre_forward(x)[0]).sum(), {"x": x}, {"x": -centr
 # %% [markdown]
 # # Your turn
 #
-# Replace each `raise` with your own code. `gradient_check`, used in the first, is `lesson.check` without the
-# table.
+# Replace each `raise` with your own code. `gradient_check`, used in the first, is `lesson.check` without
+# the table.
 
 
 # %% Your turn 1: chain two operations, with one thing used twice

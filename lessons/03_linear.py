@@ -86,8 +86,8 @@ lesson.same("db", db, db_fast)
 
 
 # %% Check
-# Finite differences know nothing about the derivation, and the library's version was written without this
-# file.
+# Finite differences know nothing about the derivation, and the library's version was written without
+# this file.
 def loss():
     return (dy * (x @ W.T + b)).sum()
 
@@ -114,8 +114,8 @@ def square_loss():
 lesson.exposes(square_loss, {"x": x}, {"x": wrong})
 
 # %% See: what a weight's gradient is made of
-# dW[o, i] = Σ_n dy[n, o] x[n, i]: every row of x has a vote. This is one weight, with its N votes and their
-# sum:
+# dW[o, i] = Σ_n dy[n, o] x[n, i]: every row of x has a vote. This is one weight, with its N votes and
+# their sum:
 o, i = 0, 1
 votes = dy[:, o] * x[:, i]
 fig = figure(
@@ -188,8 +188,8 @@ lesson.exercise(
 # # What comes next
 #
 # Two linear layers in a row are one linear layer: more layers gain nothing until something between them is
-# not a straight line. Lesson 4 turns a layer's outputs into probabilities and gives us a real loss L; lesson
-# 5 adds the bend.
+# not a straight line. Lesson 4 turns a layer's outputs into probabilities and gives us a real loss L;
+# lesson 5 adds the bend.
 #
 # The real thing: `minielectra/ops/reference/linear.py`, `linear_forward` and `linear_backward`. Training runs
 # the same computation, with the memory handed in: `minielectra/ops/fast/linear.py`.

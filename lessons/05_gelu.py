@@ -77,8 +77,8 @@ print("Φ(x)", gate.round(3), "  y", y.round(3))
 #
 #     Φ(x) = (1 + erf(x/√2)) / 2
 #
-# The derivative of an area is the height of the curve at its edge: Φ′ = φ. By the product rule, for x times
-# Φ:
+# The derivative of an area is the height of the curve at its edge: Φ′ = φ. By the product rule, for x
+# times Φ:
 #
 #     y′ = 1 · Φ(x) + x · Φ′(x) = Φ(x) + x φ(x)          dx = dy · (Φ(x) + x φ(x))
 
@@ -170,8 +170,7 @@ fig = figure(
     11.4,
     4.7,
     "The bend makes a valley, and a plain where learning all but stops",
-    "Colour: the loss of one neuron at every w and b. Paths: "
-    "300 steps of gradient descent, from dot to star.\n"
+    "Colour: the loss of one neuron at every w and b. Paths: 300 steps of gradient descent, dot to star.\n"
     "Without a bend all paths end at the same line. With the bend the best fit is far better,\n"
     "but C walks onto the plain, where y is near 0 for every input and L hardly slopes.",
 )

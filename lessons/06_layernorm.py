@@ -72,8 +72,8 @@ print("dx, one number at a time:", dx.round(3))
 # # Collapsed form
 #
 # Call the gradient at x̂ g, so g[h] = dy[h] γ[h], and write mean(…) for (1/H) Σ_h. Two facts help: centred[h]
-# is x̂[h] / r, and the centred row sums to 0, so x̂ does too. Now take the backward lines above one after the
-# other:
+# is x̂[h] / r, and the centred row sums to 0, so x̂ does too. Now take the backward lines above one after
+# the other:
 #
 #     dr          = Σ g · centred                            = H mean(g x̂) / r
 #     dσ²         = dr · (−1/2) (σ² + ε)^(−3/2) = −dr r³/2   = −H r² mean(g x̂) / 2
@@ -132,8 +132,8 @@ lesson.check(loss, {"x": x, "γ": γ, "β": β}, {"x": dx, "γ": dγ, "β": dβ}
 
 # %% A mistake, and a check that misses it
 # It looks tidier to multiply by γ at the end: the formula with dy in place of g, and then times γ. But a mean
-# of products is not a product of means: γ cannot be taken out of mean(dy γ) unless all its elements are the
-# same.
+# of products is not a product of means: γ cannot be taken out of mean(dy γ) unless all its elements are
+# the same.
 def late(dy, cache):
     xhat, r, γ = cache
     return γ * r * (dy - dy.mean(axis=1, keepdims=True) - xhat * (dy * xhat).mean(axis=1, keepdims=True))
@@ -163,10 +163,8 @@ lesson.exposes(loss, {"x": x}, {"x": late(dy, forward(x, γ, β)[1])})
 one, up = x[:1], dy[:1]  # one row, and its upstream gradient
 _, cache = layernorm_forward(one, γ, β)  # the library's own ε, 1e-12: next to nothing
 xhat, dx = cache.xhat, layernorm_backward(up, cache, np.zeros(H), np.zeros(H))
-print(
-    f"largest element of dx {np.abs(dx).max():.2f}; mean(dx) = "
-    f"{dx.mean():.0e}, mean(dx x̂) = {(dx * xhat).mean():.0e}"
-)
+print(f"largest element of dx {np.abs(dx).max():.2f};", end=" ")
+print(f"mean(dx) = {dx.mean():.0e}, mean(dx x̂) = {(dx * xhat).mean():.0e}")
 
 fig = figure(
     7.4,

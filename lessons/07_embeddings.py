@@ -190,9 +190,9 @@ fig = figure(
     7.4,
     4.8,
     "Words that are followed alike end up side by side",
-    "The learned table: every word is placed by its two "
-    "numbers. The groups and colours are ours: the network\n"
-    "only saw which token comes next. After “rivers” and after “sleeps” comes a full stop or a preposition.",
+    "The learned table: every word is placed by its two numbers. The groups and colours are ours:\n"
+    "the network only saw which token comes next. After “rivers” and after “sleeps” comes a full stop\n"
+    "or a preposition.",
 )
 ax = tidy(fig.subplots(), xlabel="embedding, first number", ylabel="embedding, second number")
 for label, names, colour in groups:

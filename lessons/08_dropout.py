@@ -146,14 +146,12 @@ lesson.check(loss, {"a": a, "b": b}, {"a": backward(da, cache_a), "b": backward(
 # be saved today.
 
 # %% Masks that can be drawn again
-# keep_mask draws one of 65536 numbers for each element, so p is a multiple of 1/65536; keep_probability says
-# which.
+# keep_mask draws one of 65536 numbers for each element, so p is a multiple of 1/65536; keep_probability
+# says which.
 steps = (1000, 1000, 1001)
 first, again, after = (RandomStream((7, step)).keep_mask((1000, 256), drop=0.1) for step in steps)
-print(
-    f"step 1000 twice, equal: {np.array_equal(first, again)}; "
-    f"1000 and 1001, equal: {np.array_equal(first, after)}"
-)
+same_step, next_step = np.array_equal(first, again), np.array_equal(first, after)
+print(f"step 1000 twice, equal: {same_step}; 1000 and 1001, equal: {next_step}")
 print(f"kept at step 1000: {first.mean():.6f}; p = 58982 / 65536 = {keep_probability(0.1):.6f}")
 
 # %% [markdown]
@@ -176,9 +174,9 @@ fig = figure(
     7.4,
     4,
     "Dropout leaves the mean of an output where it is, and blurs it",
-    "An output Σ_i w[i] x[i] of a linear layer. Grey: 150 of "
-    "2000 masks at each drop probability; blue: the mean\n"
-    "of all, with a band of one spread σ up and down. Red: p times that, the mean if nothing is scaled up.",
+    "An output Σ_i w[i] x[i] of a linear layer. Grey: 150 of 2000 masks at each drop probability.\n"
+    "Blue: the mean of all, with a band of one spread σ up and down.\n"
+    "Red: p times that, the mean if nothing is scaled up.",
 )
 ax = tidy(fig.subplots(), xlabel="drop probability", ylabel="output")
 means, spread = np.zeros((2, len(drops)))

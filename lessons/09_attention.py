@@ -109,13 +109,13 @@ print(f"at D = 256, scores that are not divided get a gradient {divided / plain:
 # # Heads and a mask
 #
 # One query is not much: a word may have to know both its neighbour and the verb of its sentence. So there are
-# A **heads**, and each does all of the above on its own. The outputs of the linear layers are rows [B·T,
-# A·D], one for each token of a batch; head a owns the features from a·D to a·D + D − 1. They are cut as
+# A **heads**, and each does all of the above on its own. The outputs of the linear layers are rows
+# [B·T, A·D], one for each token of a batch; head a owns the features from a·D to a·D + D − 1. They are cut as
 # lesson 1 cut its groups: first the shape, then the axes.
 #
 # Padding has keys too, and no query may find them. An **attention mask** is added to the scores: 0 where a
-# key may be seen, the lowest number of the dtype where it may not. Softmax turns that into a share of exactly
-# 0.
+# key may be seen, the lowest number of the dtype where it may not. Softmax turns that into a share of
+# exactly 0.
 
 # %% Heads and a mask in code
 B, A, T, D = 2, 3, 5, 4
@@ -151,10 +151,7 @@ def wrong_dk(do, q, k, v, P):
     return turned.reshape(k.shape)  # should be turned.swapaxes(-1, -2)
 
 
-print(
-    "The shape is right. With D = 1, so are the values: "
-    f"there is only one order to keep. Not so with D = {D}."
-)
+print(f"The shape is right. With D = 1, so are the values: there is only one order to keep. Not at D = {D}.")
 q1, k1, v1, do1 = (array[..., :1].copy() for array in (q, k, v, do))
 _, P1 = forward(q1, k1, v1)
 lesson.check(lambda: (do1 * forward(q1, k1, v1)[0]).sum(), {"k": k1}, {"k": wrong_dk(do1, q1, k1, v1, P1)})
@@ -211,10 +208,10 @@ for step in range(301):
 # %% See: where a token looks, before and after training
 fig = figure(
     14,
-    3.95,
+    4.1,
     "One head has learned to look one place back, the other for the verb",
-    "Each row is one token's query, and its cells sum to 1: dark is 0, "
-    "bright yellow is 1. (Tokens without a row were not asked.)",
+    "Each row is one token's query, and its cells sum to 1: dark is 0, bright yellow is 1.\n"
+    "(Tokens without a row were not asked.)",
 )
 names = toy.words(shown[0])
 titles = (

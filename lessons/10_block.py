@@ -183,7 +183,7 @@ lesson.check(lambda: (dy * forward(x)[0]).sum(), inputs, {"x": dx, "parameters":
 
 # %% A mistake, and a check that misses it
 # The `ds +` in the last line of a half is easily lost. Here the backward pass is done by a half that knows
-# nothing of the residual. Every parameter of this block still gets its gradient, but what goes down to the
+# nothing about the residual. Every parameter of this block still gets its gradient, but what goes down to the
 # block below is wrong.
 forgetful, _ = halves(block, mask, (B, T), residual=False)
 parameters.zero_grad()
@@ -233,10 +233,9 @@ fig = figure(
     10,
     4.5,
     "The norm preserves the gradient's size, the residual keeps the tokens apart",
-    "24 blocks with random weights. Vertical axes are "
-    "logarithmic: equal steps are equal factors. Only the blue "
-    "model\n"
-    "keeps both: a gradient of useful size at the bottom, and tokens that differ from each other at the top.",
+    "24 blocks with random weights. Vertical axes are logarithmic: equal steps are equal factors.\n"
+    "Only the blue model keeps both: a gradient of useful size at the bottom, and tokens that differ\n"
+    "from each other at the top.",
 )
 left, right = fig.subplots(1, 2)
 tidy(left, "Backward, from right to left", "blocks below this point", "length of the gradient (1 at the top)")

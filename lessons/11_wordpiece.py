@@ -24,8 +24,8 @@ from minielectra.data.dataset.packing import assemble, pack
 from minielectra.data.text.corpus import corpus_documents
 from minielectra.data.text.default_corpus import default_corpus
 from minielectra.data.text.sentences import split_sentences
-from minielectra.data.wordpiece.normalization import TextNormalizer
 from minielectra.data.wordpiece import WordPieceTokenizer
+from minielectra.data.wordpiece.normalization import TextNormalizer
 from minielectra.data.wordpiece.vocabulary import SPECIAL_TOKENS
 from minielectra.data.wordpiece.vocabulary_training import train_vocabulary
 from minielectra.plots.style import BLUE, INK, SKY, VERMILION, figure
@@ -71,8 +71,8 @@ assert bare[0] == bare[1] and one != two
 
 # %% Long form: learn the pieces
 # Where does the vocabulary come from? Start from letters. Count neighbouring pieces in all words, merge the
-# most frequent pair into one piece, and repeat. (This way of learning pieces is called byte-pair encoding, or
-# BPE.)
+# most frequent pair into one piece, and repeat. (This way of learning pieces is called byte-pair encoding,
+# or BPE.)
 def learn(counts, merges, show=False):
     """{word: count} -> the letters, and the merged pieces in order.
 
@@ -156,9 +156,9 @@ fig = figure(
     9.5,
     3.5,
     "The larger the vocabulary, the fewer pieces a word is cut into",
-    "One sentence and four sizes V of the vocabulary. A box is a "
-    "piece: dark if it begins a word, light if it continues one.\n"
-    "Right, in red: the mean number of pieces per word, in text that the vocabulary was not learned from.",
+    "One sentence and four sizes V of the vocabulary. A box is a piece: dark if it begins a word,\n"
+    "light if it continues one. Right, in red: the mean number of pieces per word, in text that\n"
+    "the vocabulary was not learned from.",
 )
 ax = fig.subplots()
 for y, size in enumerate(sizes):

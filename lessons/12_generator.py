@@ -2,8 +2,8 @@
 # # 12 · The generator: guess the words behind [MASK]
 #
 # **You will be able to** hide words of a sentence, let an encoder guess them, derive the gradients of its
-# output layers with a word table that is used twice, and say whether it learned more than how frequent words
-# are.
+# output layers with a word table that is used twice, and say whether it learned more than how frequent
+# words are.
 #
 # **Time** 45 minutes · **needs** 4, 5, 7, 10, 11 · **runs** 8 s
 #
@@ -223,11 +223,8 @@ fig = figure(
     9.5,
     3.7,
     "First it learns that a noun belongs here, then that it is a plural",
-    "The generator's ten most likely words where “dogs” is hidden "
-    "in “these old dogs see a small house near the river .”\n"
-    "Blue: plurals of those who can see, as the grammar "
-    "demands; orange: other nouns; red: words that are not "
-    "nouns.",
+    "The generator's ten most likely words for a gap: “these old ___ see a small house near the river .”\n"
+    "Blue: plurals of what can see, as the grammar demands; orange: other nouns; red: not nouns.",
 )
 right = toy.NOUNS[1][: toy.ANIMATE]
 nouns = toy.NOUNS[0] + toy.NOUNS[1]

@@ -156,9 +156,8 @@ lesson.same("text and labels, against the library's", [corrupted, labels], libra
 # Label every chosen token as replaced. These are about 15 % of all tokens, and no others are labelled: a
 # check of shares is satisfied.
 wrong_labels = batch.masked_ids != ids
-print(
-    f"share labelled: {wrong_labels[batch.valid].mean():.1%}; right labels: {labels[batch.valid].mean():.1%}"
-)
+share, right_share = wrong_labels[batch.valid].mean(), labels[batch.valid].mean()
+print(f"share labelled: {share:.1%}; right labels: {right_share:.1%}")
 # Compare the ids: some tokens labelled replaced are what they were. The better the generator, the more lies
 # of this kind.
 lies = wrong_labels & (corrupted == ids)
@@ -209,9 +208,9 @@ fig = figure(
     11,
     5.6,
     "The better the generator, the harder its replacements are to see",
-    "Three sentences, corrupted by three generators. Orange: replaced, "
-    "with the original below; green: chosen, but guessed right.\n"
-    "Noticed: the token and a word next to it make a pair that never occurs in 6000 sentences.",
+    "Three sentences, corrupted by three generators. Red: replaced, with the original below.\n"
+    "Green: chosen, but guessed right. Noticed: the token and a word next to it make a pair\n"
+    "that never occurs in 6000 sentences.",
 )
 for ax, (name, corrupted) in zip(fig.subplots(3, 1), texts.items(), strict=True):
     odd = ~side_by_side[corrupted[:, :-1], corrupted[:, 1:]]  # [B, T − 1], of tokens t and t + 1

@@ -2,14 +2,14 @@
 # # 14 · The discriminator: which words were replaced?
 #
 # **You will be able to** build the discriminator's loss so that it never overflows, derive its gradient
-# s(x) − y, keep padding out of it, and say whether a discriminator is any good, which its accuracy does not
-# show.
+# s(x) − y, keep padding out of it, and say whether a discriminator is any good, which its accuracy does
+# not show.
 #
 # **Time** 50 minutes · **needs** 4, 10, 13 · **runs** 10 s
 #
 # **Replaced token detection** is the task of saying, for *every* token of a corrupted sentence, whether it is
-# the original or a replacement. The **discriminator** is the network that does it: an encoder as in lesson
-# 10, and one logit per token.
+# the original or a replacement. The **discriminator** is the network that does it: an encoder as in
+# lesson 10, and one logit per token.
 #
 #     x [N]   logit of "replaced", for N tokens           y [N]   label, 1 for replaced, 0 for original
 #     w [N]   weight, 1 for a token, 0 for padding        Z = Σ_n w[n], the normalizer
@@ -122,7 +122,7 @@ lesson.exposes(lambda: (w * loss_terms(x, y)).sum() / Z, {"x": x}, {"x": counted
 
 # %% The whole model. Its head at every position: Linear(H → H), GELU, Linear(H → 1)
 def make(dtype, **sizes):
-    """A discriminator with random matrices; divided by √(inputs), they leave features as large as they were."""
+    """A discriminator with random matrices, divided by √(inputs) so that features keep their size."""
     model = ElectraForPreTraining(
         ElectraConfig(vocab_size=len(toy.VOCABULARY), num_hidden_layers=1, **sizes), dtype=dtype
     )
@@ -216,10 +216,8 @@ model = make(np.float32, embedding_size=32, hidden_size=32, num_attention_heads=
 originals, *text = corrupted_batch(400, np.random.default_rng(99))  # held-out text
 corrupted, replaced, valid = text
 truth = replaced[valid]
-print(
-    f"held-out: {valid.sum()} tokens, {truth.mean():.3f} "
-    f"replaced; accuracy of the baseline {1 - truth.mean():.3f}"
-)
+q = truth.mean()
+print(f"held-out: {valid.sum()} tokens, {q:.3f} replaced; accuracy of the baseline {1 - q:.3f}")
 print("   updates      loss  accuracy    recall precision       AUC")
 for updates in range(601):
     if updates % 75 == 0:
@@ -263,11 +261,9 @@ wrong_kind, right_kind = flagged[replaced & ~same_kind].mean(), flagged[replaced
 fig = figure(
     11,
     4.8,
-    "A word of the wrong kind is mostly caught "
-    f"({wrong_kind:.0%}), one of the right kind seldom "
-    f"({right_kind:.0%})",
-    "Held-out sentences. Colour and number: probability of "
-    "“replaced”, in %. Framed: replaced, with the original.",
+    f"Caught: words of the wrong kind {wrong_kind:.0%}, words of the right kind only {right_kind:.0%}",
+    "Held-out sentences. Colour and number: probability of “replaced”, in %.\n"
+    "Framed: replaced, with the original.",
 )
 ax = fig.subplots(subplot_kw={"frame_on": False, "xticks": [], "yticks": []})
 rows = np.flatnonzero(replaced.any(axis=1))[:9]  # nine sentences in which something is replaced

@@ -208,7 +208,7 @@ for name, labels, perfect in (("right", replaced, 0 * wrong_labels), ("wrong", w
     print(f"{name} labels: {lies} of equal ids are 1; perfect L_RTD {best:.3f}")
 
 # %% Another mistake: after loading or copying, the output holds a copy of the table
-print("checks that miss it: the loss right afterwards, and its own gradient check, as backward fits forward")
+print("checks that miss it: the loss right afterwards, and a gradient check of the untied model itself")
 lesson.same("L_MLM, tied and untied", mlm_loss, loose_loss)
 
 
@@ -243,10 +243,9 @@ fig = figure(
     9.5,
     4,
     "The larger λ, the more the word table belongs to the discriminator",
-    "Norm of what each use adds to the table's gradient. "
-    "Dotted: where the generator's two shares together and the\n"
-    "discriminator's share are equally strong. Left: random "
-    "weights; right: after 100 joint steps with λ = 1.",
+    "Norm of what each use adds to the table's gradient. Dotted: the λ at which the generator's two shares\n"
+    "together are as strong as the discriminator's. Left: random weights; right: after 100 joint steps\n"
+    "with λ = 1.",
 )
 lambdas = np.geomspace(0.1, 100, 31)  # from 0.1 to 100, each larger than the one before by the same factor
 for ax, steps in zip(fig.subplots(1, 2, sharey=True), (0, 100), strict=True):
@@ -263,10 +262,8 @@ for ax, steps in zip(fig.subplots(1, 2, sharey=True), (0, 100), strict=True):
     for grad, power, use, colour in zip(grads, (0, 0, 1), USES, (BLUE, GREEN, VERMILION), strict=True):
         line(ax, lambdas, np.linalg.norm(grad) * lambdas**power, color=colour, label=use)
     ax.axvline(equal, color="black", linestyle=":")
-    print(
-        f"{steps} steps: equal at λ = {equal:.1f}; at 50 the "
-        f"discriminator's share is {50 / equal:.1f} times as large"
-    )
+    print(f"{steps} steps: equal at λ = {equal:.1f};", end=" ")
+    print(f"at 50 the discriminator's share is {50 / equal:.1f} times as large")
 legend(ax, loc="upper left")
 lesson.figure(fig)
 # Over eight seeds it was 4 to 11 at first, and 15 to 41 later: the discriminator finds its baseline and pulls

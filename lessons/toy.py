@@ -1,28 +1,38 @@
 """A toy language for the lessons: small enough to be learned in seconds, with one rule to find.
 
-A sentence is like "these old dogs see a small house near the river ." Determiner, noun and verb agree in number ("this dog
-sleeps", "these dogs sleep"), so a token can be wrong because of another some words away. Words are their own tokens.
+A typical sentence is "these old dogs see a small house near the river ." Determiner, noun and verb agree in
+number ("this dog sleeps", "these dogs sleep"), so a token can be wrong because of another token some words
+away. Words are their own tokens.
 """
 
 import numpy as np
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD, UNK, CLS, SEP, MASK = range(5)
-DETERMINERS = (("the", "a", "this", "every"), ("the", "some", "these", "all"))  # of one, of many
+DETERMINERS = (("the", "a", "this", "every"), ("the", "some", "these", "all"))  # for one, for many
 NOUNS = (
     ("dog", "cat", "bird", "child", "teacher", "farmer", "house", "river", "tree", "road"),
     ("dogs", "cats", "birds", "children", "teachers", "farmers", "houses", "rivers", "trees", "roads"),
 )
-ANIMATE = 6  # the first nouns: those that do something
+ANIMATE = 6  # the number of nouns, the first ones, that can do something
 INTRANSITIVE = (("sleeps", "waits", "runs"), ("sleep", "wait", "run"))
 TRANSITIVE = (("sees", "likes", "finds"), ("see", "like", "find"))
 ADJECTIVES = ("old", "small", "young", "quiet")
 PREPOSITIONS = ("near", "behind", "beside")
-VOCABULARY = (
-    *SPECIAL,
-    *dict.fromkeys([*DETERMINERS[0], *DETERMINERS[1], *NOUNS[0], *NOUNS[1], *INTRANSITIVE[0], *INTRANSITIVE[1]]),
-    *dict.fromkeys([*TRANSITIVE[0], *TRANSITIVE[1], *ADJECTIVES, *PREPOSITIONS, "."]),
-)
+_WORDS = [
+    *DETERMINERS[0],
+    *DETERMINERS[1],
+    *NOUNS[0],
+    *NOUNS[1],
+    *INTRANSITIVE[0],
+    *INTRANSITIVE[1],
+    *TRANSITIVE[0],
+    *TRANSITIVE[1],
+    *ADJECTIVES,
+    *PREPOSITIONS,
+    ".",
+]
+VOCABULARY = (*SPECIAL, *dict.fromkeys(_WORDS))  # each word once: "the" is in two lists
 IDS = {word: i for i, word in enumerate(VOCABULARY)}
 LONGEST = 12  # words in a sentence
 LENGTH = LONGEST + 2  # with [CLS] and [SEP]
@@ -41,13 +51,13 @@ def sentence(random):
 
 
 def phrase(random, many, nouns):
-    """Determiner, sometimes an adjective, noun."""
+    """A determiner, sometimes an adjective, and one of the first `nouns` nouns -> list of words."""
     adjective = [random.choice(ADJECTIVES)] if random.random() < 0.4 else []
     return [random.choice(DETERMINERS[many]), *adjective, NOUNS[many][random.integers(nouns)]]
 
 
 def encode(sentences, length=LENGTH):
-    """Lists of words -> ids [B, T] int32: [CLS] words [SEP], then [PAD] up to T = length."""
+    """Lists of words -> ids [B, T] int32: [CLS], the words, [SEP], then [PAD] up to T = length."""
     ids = np.full((len(sentences), length), PAD, np.int32)
     for row, words in zip(ids, sentences, strict=True):
         row[: len(words) + 2] = [CLS, *(IDS[word] for word in words), SEP]

@@ -2,9 +2,11 @@
 
 `FakeDevice()` is used as an array module (`xp`). Its arrays
 
-- are no NumPy arrays and never turn into them by themselves: NumPy functions on them, and NumPy arrays beside them, raise;
-- leave the device by `.get()` only, `float()`, `int()`, `bool()` and `.item()` aside; each of these is a *wait* for the device
-  and is counted in `waits`, as are boolean-mask indexing, `nonzero` and `where` with one argument;
+- are no NumPy arrays and never turn into them by themselves: NumPy functions on them raise, and so do NumPy
+  arrays beside them;
+- leave the device by `.get()` only, except through `float()`, `int()`, `bool()` and `.item()`. Each of these
+  *waits* for the device and is counted in `waits`, and so are indexing with a boolean mask, `nonzero`, and
+  `where` with one argument;
 - come out of reductions as 0-d arrays, not as scalars;
 - refuse integer indices out of range, which CuPy wraps silently;
 - refuse NumPy float64 scalars, which silently turn float32 arrays into float64.
@@ -16,16 +18,17 @@ import numpy as np
 
 from minielectra import backend
 
-FUNCTIONS = (
-    "abs", "any", "all", "arange", "argmax", "argmin", "argsort", "clip", "concatenate", "cos", "cumsum", "divide", "dot", "empty",
-    "empty_like", "exp", "full", "full_like", "isfinite", "isnan", "log", "log1p", "logical_not", "matmul", "max", "maximum", "mean",
-    "min", "minimum", "multiply", "negative", "nextafter", "ones", "ones_like", "reshape", "sin", "sqrt", "square", "stack",
-    "subtract", "sum", "swapaxes", "tanh", "transpose", "zeros", "zeros_like",
-)  # fmt: skip
-WAITING = ("nonzero", "flatnonzero", "argwhere", "unique", "count_nonzero", "array_equal", "allclose")
-SAME = (
-    "float16", "float32", "float64", "int32", "int64", "uint8", "uint16", "bool_", "finfo", "iinfo", "pi", "inf", "nan", "newaxis",
-)  # fmt: skip
+FUNCTIONS = """
+    abs all any arange argmax argmin argsort clip concatenate cos cumsum divide dot empty empty_like exp full
+    full_like isfinite isnan log log1p logical_not matmul max maximum mean min minimum multiply negative
+    nextafter ones ones_like reshape sign sin sqrt square stack subtract sum swapaxes tanh transpose
+    zeros zeros_like
+"""
+WAITING = "allclose argwhere array_equal count_nonzero flatnonzero nonzero unique"
+METHODS = """
+    all any argmax argsort astype copy cumsum dot fill max mean min ravel reshape sum swapaxes take transpose
+"""
+SAME = "bool_ finfo float16 float32 float64 iinfo inf int32 int64 nan newaxis pi uint16 uint8"
 
 
 class FakeArray:
@@ -150,9 +153,18 @@ def _add_operators():
 
         return method
 
-    arithmetic = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.true_divide, "pow": np.power,
-                  "floordiv": np.floor_divide, "mod": np.remainder, "matmul": np.matmul, "and": np.logical_and,
-                  "or": np.logical_or}  # fmt: skip
+    arithmetic = {
+        "add": np.add,
+        "sub": np.subtract,
+        "mul": np.multiply,
+        "truediv": np.true_divide,
+        "pow": np.power,
+        "floordiv": np.floor_divide,
+        "mod": np.remainder,
+        "matmul": np.matmul,
+        "and": np.logical_and,
+        "or": np.logical_or,
+    }
     for name, ufunc in arithmetic.items():
         function = getattr(operator, f"__{name}__")
         setattr(FakeArray, f"__{name}__", binary(function))
@@ -163,8 +175,7 @@ def _add_operators():
         setattr(FakeArray, f"__{name}__", binary(getattr(operator, name)))
     for name in ("neg", "invert", "abs"):
         setattr(FakeArray, f"__{name}__", unary(getattr(operator, f"__{name}__")))
-    for name in ("all", "any", "argmax", "argsort", "astype", "copy", "cumsum", "dot", "max", "mean", "min", "ravel", "reshape",
-                 "sum", "swapaxes", "transpose", "fill", "take"):  # fmt: skip
+    for name in METHODS.split():
         setattr(FakeArray, name, _method(name))
 
 
@@ -185,9 +196,9 @@ class FakeDevice:
 
     def __init__(self):
         self.waits = self.transfers = 0
-        for name in SAME:
+        for name in SAME.split():
             setattr(self, name, getattr(np, name))
-        for name in (*FUNCTIONS, *WAITING):
+        for name in (*FUNCTIONS.split(), *WAITING.split()):
             setattr(self, name, self._function(name))
         self.add = _Add(self)
         backend.register_array_type(FakeArray, self)
@@ -215,7 +226,7 @@ class FakeDevice:
         return out
 
     def unwrap(self, x):
-        """What NumPy gets for x. Raises TypeError for anything that lives on the host and is no Python number."""
+        """What NumPy gets for x. Raises TypeError for what lives on the host and is no Python number."""
         if isinstance(x, FakeArray):
             if x._device is not self:
                 raise TypeError("array of another device")
@@ -245,7 +256,7 @@ class FakeDevice:
 
     def _function(self, name):
         def function(*args, **kwargs):
-            if name in WAITING:
+            if name in WAITING.split():
                 self.waits += 1
             return self.call(getattr(np, name), args, kwargs)
 

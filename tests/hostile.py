@@ -42,7 +42,7 @@ def read_arrays(directory):
     raw = (directory / "model.safetensors").read_bytes()
     length = struct.unpack("<Q", raw[:8])[0]
     header = json.loads(raw[8 : 8 + length])
-    del header["__metadata__"]
+    header.pop("__metadata__", None)  # write_arrays leaves it out
     return {
         name: [h["dtype"], h["shape"], raw[8 + length :][slice(*h["data_offsets"])]]
         for name, h in header.items()

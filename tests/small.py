@@ -15,9 +15,9 @@ from minielectra.finetuning.heads import (
     ElectraForTokenClassification,
     HeadConfig,
 )
-from minielectra.finetuning.losses import AnsweringLoss, ClassificationLoss, RegressionLoss, TaggingLoss
 from minielectra.finetuning.objective import FinetuningObjective
 from minielectra.finetuning.sequences import TaskBatch
+from minielectra.finetuning.task_losses import AnsweringLoss, ClassificationLoss, RegressionLoss, TaggingLoss
 from minielectra.nn.parameters import replica
 from minielectra.pretraining.presets import configure
 from minielectra.pretraining.pretraining_config import PretrainingConfig

@@ -1,4 +1,4 @@
-"""Adding an objective or an optimizer means adding one file: here each is written, found by its name, and trained."""
+"""Adding an objective or an optimizer means adding one file: here each is written, found and trained."""
 
 import importlib
 import sys
@@ -13,6 +13,7 @@ from minielectra.errors import InputError
 from minielectra.pretraining.bench import bench
 from minielectra.pretraining.evaluation import Evaluator
 from minielectra.pretraining.presets import configure
+from minielectra.training.contracts import Objective, Optimizer
 from minielectra.training.engine import make_engine
 
 COPYING = '''
@@ -47,7 +48,7 @@ OBJECTIVE = Copying
 MOMENTUM = '''
 """Gradient descent with momentum: m ← β₁ m + g,  p ← p − lr (m + decay · p)."""
 
-from minielectra.optim.blocks import cut_blocks
+from minielectra.optim.buffer_blocks import cut_blocks
 
 
 class Momentum:
@@ -56,6 +57,9 @@ class Momentum:
     def __init__(self, parameters, config, moments, rate_factor=None):
         self.parameters, self.config, self.moments = parameters, config, moments
         self.blocks = cut_blocks(parameters, config.weight_decay, rate_factor)
+
+    def share(self, index, count):
+        return range(len(self.blocks))[index::count]
 
     def update(self, gradient, rate, scale=1.0, step=0, blocks=None):
         for start, stop, decay, factor in self.blocks if blocks is None else blocks:
@@ -79,7 +83,7 @@ OPTIMIZER = Momentum
 DESCENT = '''
 """Gradient descent: p ← p − lr (g + decay · p)."""
 
-from minielectra.optim.blocks import cut_blocks
+from minielectra.optim.buffer_blocks import cut_blocks
 
 
 class Descent:
@@ -88,6 +92,9 @@ class Descent:
     def __init__(self, parameters, config, moments=None, rate_factor=None):
         self.parameters = parameters
         self.blocks = cut_blocks(parameters, config.weight_decay, rate_factor)
+
+    def share(self, index, count):
+        return range(len(self.blocks))[index::count]
 
     def update(self, gradient, rate, scale=1.0, step=0, blocks=None):
         for start, stop, decay, factor in self.blocks if blocks is None else blocks:
@@ -110,7 +117,7 @@ OPTIMIZER = Descent
 
 @pytest.fixture
 def add(tmp_path, monkeypatch):
-    """add(room, name, text): write a module into a folder that Python takes for a part of the package `room`."""
+    """add(room, name, text): write a module into a folder that belongs to the package `room`."""
     added = []
 
     def write(room, name, text):
@@ -139,17 +146,23 @@ def train(workers, steps=30, rate=3e-2, **overrides):
 
 
 def test_names():
-    assert objectives.names() == ("electra", "mlm")
-    assert optim.names() == ("adam",)
-    for room in (objectives, optim):
-        assert all(isinstance(room.find(name), type) for name in room.names())
+    """What users may choose: every file of the room but the shared ones."""
+    assert {"electra", "mlm"} <= set(objectives.names())
+    assert {"adam", "muon"} <= set(optim.names())
+    for room, contract, shared in ((objectives, Objective, "base"), (optim, Optimizer, "schedule")):
+        assert shared not in room.names()
+        needed = {name for name in vars(contract) if not name.startswith("_")}
+        for name in room.names():
+            kind = room.find(name)
+            assert {part for part in needed if not hasattr(kind, part)} == set(), name
 
 
 def test_an_objective_in_a_file_of_its_own(add):
-    with pytest.raises(InputError, match="objective 'copying' is not known: choose electra or mlm"):
+    with pytest.raises(InputError, match="objective 'copying' is not known: choose electra"):
         configure("tiny", {"objective": "copying"})
+    before = objectives.names()
     add(objectives, "copying", COPYING)
-    assert objectives.names() == ("electra", "mlm", "copying")
+    assert set(objectives.names()) == {*before, "copying"}
     flat, losses = train("threads", objective="copying")
     same, _ = train("plain", objective="copying")
     assert np.array_equal(flat, same)
@@ -167,8 +180,9 @@ def test_an_objective_in_a_file_of_its_own(add):
 def test_an_optimizer_in_a_file_of_its_own(add, name, text, moments):
     with pytest.raises(InputError, match=f"optimizer '{name}' is not known: choose adam"):
         configure("tiny", {"optimizer": name})
+    before = optim.names()
     add(optim, name, text)
-    assert set(optim.names()) == {"adam", name}
+    assert set(optim.names()) == {*before, name}
     options = {"optimizer": name, "objective": "mlm", "clip_norm": 0.0, "weight_decay": 0.1}
     flat, losses = train("threads", **options)
     same, _ = train("plain", **options)

@@ -70,7 +70,7 @@ def test_corpus(tmp_path, content, words):
         (["--set", "hidden_size=25"], "divisible"),
         (["--set", "num_attention_heads=8", "--set", "generator_width=0.7"], "divisible"),
         (["--seq-length", "5000"], "max_position_embeddings"),
-        (["--set", "hidden_act=relu"], "relu"),
+        (["--set", "hidden_act=tanh"], "tanh"),
         (["--set", "mask_fraction=0"], "mask_fraction"),
         (["--set", "hidden_dropout_prob=1"], "hidden_dropout_prob"),
         (["--objective", "chess"], "chess"),
@@ -104,7 +104,7 @@ def test_an_output_folder_in_use_is_left_alone(run, tmp_path, corpus):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--steps", "9"], ["--seed", "8"], ["--preset", "small"], ["--set", "hidden_size=64"]]
+    "arguments", [["--steps", "3"], ["--seed", "8"], ["--preset", "small"], ["--set", "hidden_size=64"]]
 )
 def test_resume_with_contradicting_settings(run, arguments):
     assert "was started with" in complaint("train", "--resume", run, *arguments)

@@ -1,4 +1,4 @@
-"""Batches: the same ones for ever, made ahead without a difference, from an index that is never held in memory."""
+"""Batches: always the same ones, also when made ahead, from an index that is never held in memory."""
 
 import json
 import shutil
@@ -48,8 +48,10 @@ def assert_same(a, b):
 def test_the_batches_of_a_seed_are_those_they_always_were(
     dataset, tmp_path, seq_length, batch_size, checksums, held_out
 ):
-    """A run that was begun with an earlier version goes on as it would have; so these numbers must never change. (Masks are left
-    out: NumPy's generators may change between its versions.)"""
+    """A run that began with an earlier version goes on as it would have. So these numbers must never change.
+
+    Masks are left out, because NumPy's generators may change between its versions.
+    """
 
     def checksum(batch):
         return zlib.crc32(

@@ -15,6 +15,7 @@ from minielectra.cli import entry as command_line
 from minielectra.cli.command import command
 from minielectra.cli.entry import COMMANDS, build_parser, main, parse
 from minielectra.errors import InputError
+from minielectra.finetuning.experiment_settings import ExperimentSettings
 
 EXAMPLES = [f"{own.name} {example}" for own in COMMANDS for example in own.examples]
 each = pytest.mark.parametrize("own", COMMANDS, ids=lambda own: own.name)
@@ -106,14 +107,18 @@ def test_an_option_of_its_own_goes_before_set():
 
 
 def test_options_of_finetune():
-    settings, options = read(
+    about, given, options = read(
         "finetune squad --model m --train t --dev d --out o --seeds 3 --control --text 0 --tag -1 "
         "--epochs 2 --learning-rate 1e-4 --dropout 0"
     )
+    assert about.resume is None
+    settings = ExperimentSettings(**given)
     paths = settings.model, settings.train, settings.dev, settings.out
     assert (settings.task, *paths) == ("squad", "m", "t", "d", "o")
     assert (settings.seeds, settings.control, settings.from_scratch) == (3, True, False)
     assert (settings.text, settings.tag) == ("0", -1)
+    about, given, _ = read("finetune --resume o --threads 1")
+    assert about.resume == "o" and given == {"threads": 1}
     assert options == {"epochs": 2.0, "learning_rate": 1e-4, "dropout": 0.0}
 
 
@@ -152,7 +157,7 @@ def test_words_that_make_no_sense(words, message, capsys):
         (InputError("a.txt: two\n  lines"), 2, "minielectra: a.txt: two lines\n"),
         (OSError(28, "No space left on device", "a.txt"), 2, "minielectra: a.txt: No space left on device\n"),
         (OSError("something else"), 2, "minielectra: something else\n"),
-        (BrokenPipeError(), 0, ""),
+        (BrokenPipeError(), 141, ""),
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (None, 0, ""),
     ],

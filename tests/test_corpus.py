@@ -1,12 +1,20 @@
 """Finding and reading text, telling prose from code, and the default corpus."""
 
+import bz2
 import gzip
+import json
+import lzma
 import os
 import subprocess
 import sys
+import threading
+import tracemalloc
 
 import pytest
+from conftest import cli, cli_here, train_here
 
+from minielectra.data.dataset.prepare import prepare
+from minielectra.data.text import corpus as corpus_module
 from minielectra.data.text import default_corpus as default
 from minielectra.data.text import documentation
 from minielectra.data.text.corpus import corpus_documents, corpus_lines, find_corpus_files
@@ -23,11 +31,11 @@ def test_documents_lines_and_line_ends(tmp_path):
     assert list(corpus_lines(file)) == ["One é.", "Two.", "", "Three.", ""]
 
 
-def test_one_huge_line(tmp_path):
-    file = tmp_path / "huge.txt"
-    file.write_text("word " * 400_000)
+def test_a_long_line_is_one_line(tmp_path):
+    file = tmp_path / "long.txt"
+    file.write_text("word " * 200_000)
     [[line]] = corpus_documents(file)
-    assert len(line) == 5 * 400_000 - 1
+    assert len(line) == 5 * 200_000 - 1
 
 
 def test_folders_patterns_and_gzip(tmp_path):
@@ -45,6 +53,156 @@ def test_folders_patterns_and_gzip(tmp_path):
     brackets = tmp_path / "with [brackets].txt"
     brackets.write_text("B.")
     assert find_corpus_files(brackets) == [brackets]  # an existing file wins over the pattern it could be
+
+
+def test_what_a_folder_holds(tmp_path):
+    names = ["a.TXT", "b.txt.GZ", "c.jsonl", "deep/wiki_00", "deep/part-00001.bz2", "d.ndjson.xz"]
+    others = ["README", "notes.md", "table.csv", "e.json", "f.txt.zip", "v1.2"]
+    (tmp_path / "deep").mkdir()
+    for name in [*names, *others]:
+        (tmp_path / name).write_text("X.")
+    notes = []
+    found = find_corpus_files(tmp_path, notes.append)
+    assert sorted(str(path.relative_to(tmp_path)) for path in found) == sorted(names)
+    [note] = notes
+    assert f"left out {len(others)} files" in note and "README" in note
+
+
+@pytest.mark.parametrize(
+    ("ending", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)]
+)
+def test_compressed_files(tmp_path, ending, compress):
+    raw = "Ö.\n\nSecond.\n".encode()
+    for name in (f"a.txt{ending}", "no-ending", f"b.TXT{ending.upper()}"):
+        (tmp_path / name).write_bytes(compress(raw))
+        assert list(corpus_lines(tmp_path / name)) == ["Ö.", "", "Second.", ""]
+    (tmp_path / "a.jsonl").write_bytes(compress(b'{"text": "One."}\n'))
+    assert list(corpus_lines(tmp_path / "a.jsonl")) == ["One.", ""]
+    for content in (compress(raw * 999)[:-20], b"not compressed at all"):
+        (tmp_path / f"broken.txt{ending}").write_bytes(content)
+        with pytest.raises(InputError, match=r"broken.*: broken (gzip|bzip2|xz) file"):
+            list(corpus_lines(tmp_path / f"broken.txt{ending}"))
+
+
+def test_compressed_zeros_take_no_memory(tmp_path):
+    (tmp_path / "zeros.txt.gz").write_bytes(gzip.compress(bytes(100_000_000)))
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"line 1, byte 0 is NUL"):
+        list(corpus_lines(tmp_path / "zeros.txt.gz"))
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+
+
+# JSON lines.
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.ndjson", "a.txt", "wiki_00"])
+def test_json_lines(tmp_path, name):
+    records = [
+        {"text": "Ä one.\nTwo.\n\nThree. ", "id": 1},
+        {"url": {"a": [1]}, "text": " \n"},
+        {"text": "Four."},
+    ]
+    content = "\ufeff\n" + "\r\n".join(json.dumps(record, ensure_ascii=False) for record in records) + "\n\n"
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    assert list(corpus_documents(tmp_path / name)) == [["Ä one.", "Two.", "Three."], ["Four."]]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"body": "x"}', 'line 3 has no "text" with a string'),
+        ('{"text": null}', 'line 3 has no "text" with a string'),
+        ('["x"]', 'line 3 has no "text" with a string'),
+        ('{"text": "cut', "line 3 is not JSON"),
+        ("[" * 100_000, "line 3 is not JSON"),
+        ("Plain text.", "line 3 is not JSON"),
+    ],
+)
+def test_lines_that_are_no_records(tmp_path, line, message):
+    (tmp_path / "a.txt").write_text(f'{{"text": "One."}}\n\n{line}\n')
+    with pytest.raises(InputError, match=f"a.txt: {message}") as caught:
+        list(corpus_lines(tmp_path / "a.txt"))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_json_that_is_not_in_lines(tmp_path):
+    (tmp_path / "a.json").write_text('[\n{"text": "x"}\n]\n')
+    with pytest.raises(InputError, match=r"a.json: line 1 is not JSON"):
+        list(corpus_lines(tmp_path / "a.json"))
+    (tmp_path / "prose.txt").write_text("{curly} is the first word.\n")
+    assert list(corpus_lines(tmp_path / "prose.txt")) == ["{curly} is the first word.", ""]
+
+
+def test_records_may_be_long_but_not_endless(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpus_module, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(corpus_module, "_READ", 100)
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "A word. " * 1000}) + "\n")
+    documents = list(corpus_documents(tmp_path / "a.jsonl"))
+    assert len(documents) == 8 and all(len(line) <= 1000 for [line] in documents)
+    monkeypatch.setattr(corpus_module, "LONGEST_RECORD", 1 << 12)
+    with pytest.raises(InputError, match="line 1 has more than"):
+        list(corpus_documents(tmp_path / "a.jsonl"))
+
+
+def test_marks_of_wikiextractor_end_documents(tmp_path):
+    (tmp_path / "wiki_00").write_text(
+        '<doc id="1" url="u" title="T">\nT\n\nOne.\n</doc>\n<doc id="2">\nTwo.\n</doc>\n'
+    )
+    assert list(corpus_documents(tmp_path)) == [["T"], ["One."], ["Two."]]
+
+
+# Pipes.
+
+
+@pytest.fixture
+def pipe(tmp_path):
+    """A named pipe, into which a thread writes some text once."""
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no named pipes here")
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    lines = [f"Sentence number {i} has some words." for i in range(300)]
+    thread = threading.Thread(target=lambda: path.write_text("\n".join(lines) + "\n"))
+    thread.start()
+    yield path, lines
+    thread.join(10)
+
+
+def test_a_pipe_is_read_once(pipe, tmp_path):
+    path, lines = pipe
+    assert find_corpus_files(path) == [path]
+    dataset = prepare(path, tmp_path / "data", 120)
+    (tmp_path / "file.txt").write_text("\n".join(lines) + "\n")
+    same = prepare(tmp_path / "file.txt", tmp_path / "same", 120)
+    assert dataset.info["sources"] == ["pipe"]
+    assert dataset.info | {"sources": 0} == same.info | {"sources": 0}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "file.txt", "pipe", "same"]
+
+
+def test_a_run_keeps_the_text_of_a_pipe(pipe, tmp_path):
+    path, _ = pipe
+    train_here(tmp_path / "run", path, "--steps", 2)
+    path.unlink()
+    cli_here("train", "--resume", tmp_path / "run", "--steps", 3)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["corpus"] == [str(path)]
+
+
+def test_process_substitution_and_standard_input(tmp_path):
+    """What a shell passes as <(…) and /dev/stdin."""
+    if not os.path.exists("/dev/fd"):
+        pytest.skip("no /dev/fd here")
+    text = "\n".join(f"Line {i} goes through a pipe." for i in range(200))
+    done = cli("prepare", "--corpus", "/dev/stdin", "--vocab-size", 100, "--out", tmp_path / "a", input=text)
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "a")
+
+
+def test_devices_are_refused():
+    if not os.path.exists("/dev/zero"):
+        pytest.skip("no /dev here")
+    for device in ("/dev/zero", "/dev/null"):
+        with pytest.raises(InputError, match=f"{device}: is a device"):
+            find_corpus_files(device)
 
 
 @pytest.mark.parametrize(

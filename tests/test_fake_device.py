@@ -5,7 +5,7 @@ import pytest
 from fake_device import FakeDevice
 from small import HEADS, make_task_batch, small_finetuning
 
-from minielectra import backend, objectives
+from minielectra import backend, objectives, optim
 from minielectra.electra.corruption import mask_batch
 from minielectra.electra.initialization import initialize
 from minielectra.nn.inference import logits_of
@@ -143,6 +143,7 @@ def test_array_module(fake):
         },
         {"embedding_size": 16, "clip_norm": 0.0, "shards": 3},  # no projection; a device runs the batch whole
         {"tie_encoders": True},
+        {"optimizer": "muon"},
     ],
     ids=str,
 )
@@ -182,7 +183,7 @@ def test_gradients_equal_numpys(fake):
     assert np.linalg.norm(a - b) < 1e-6 * np.linalg.norm(b)
 
 
-def test_processes_are_refused(fake):
+def test_a_device_gets_no_processes(fake):
     """Another process cannot see a device's memory. One worker needs no other process."""
     assert engine_on(fake, "processes", shards=3).workers == "threads"
 
@@ -193,7 +194,8 @@ def test_transfers_per_step(fake):
     engine.step(batch, 1e-3, 7, 0)
     before = fake.transfers
     engine.step(batch, 1e-3, 7, 1)
-    # Six arrays of the batch, the uniform numbers, a dropout mask per site (the real device draws these itself).
+    # Six arrays of the batch, the uniform numbers, a dropout mask per site (the real device draws these
+    # itself).
     sites = 2 + 2 * 2 * 3
     assert fake.transfers - before == 6 + 1 + sites
 
@@ -227,14 +229,16 @@ def test_state_moves_between_devices(fake):
     assert np.array_equal(backend.to_host(there.flat), here.flat)
 
 
-def test_moments_move_between_devices(fake):
-    engine = engine_on(fake)
+@pytest.mark.parametrize("optimizer", optim.names())
+def test_an_optimizer_moves_between_devices(fake, optimizer):
+    engine = engine_on(fake, optimizer=optimizer)
     engine.step(make_batch(engine.objective.config, 0), 1e-3, 7, 0)
     state = engine.optimizer.state()
     assert all(isinstance(array, np.ndarray) and array.any() for array in state.values())
-    other = engine_on(fake)
-    other.optimizer.load_state(state)
-    assert np.array_equal(other.optimizer.moments.get(), engine.optimizer.moments.get())
+    for xp in (fake, np):
+        other = engine_on(xp, optimizer=optimizer).optimizer
+        other.load_state(state)
+        assert all(np.array_equal(array, state[name]) for name, array in other.state().items())
 
 
 def test_inference_interface(fake):

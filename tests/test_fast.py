@@ -1,4 +1,4 @@
-"""The fast operations against the plain ones, over odd sizes, one row, one token, strides; and the memory they work in."""
+"""The fast operations against the plain ones: odd sizes, one row, one token, strides; and their workspace."""
 
 import numpy as np
 import pytest
@@ -70,11 +70,16 @@ def cross_entropy_case(module, random, n, options):
 
 
 CASES = [
-    (linear_case, linear, fast_linear), (layernorm_case, layernorm, fast_layernorm), (gelu_case, gelu, fast_gelu),
-    (gelu_tanh_case, gelu, fast_gelu), (attention_case, attention, fast_attention), (masked_case, attention, fast_attention),
-    (dropped_case, attention, fast_attention), (large_scores_case, attention, fast_attention),
+    (linear_case, linear, fast_linear),
+    (layernorm_case, layernorm, fast_layernorm),
+    (gelu_case, gelu, fast_gelu),
+    (gelu_tanh_case, gelu, fast_gelu),
+    (attention_case, attention, fast_attention),
+    (masked_case, attention, fast_attention),
+    (dropped_case, attention, fast_attention),
+    (large_scores_case, attention, fast_attention),
     (cross_entropy_case, losses, fast_losses),
-]  # fmt: skip
+]
 every_case = pytest.mark.parametrize(
     ("case", "plain", "quick"), CASES, ids=lambda case: getattr(case, "__name__", "")
 )

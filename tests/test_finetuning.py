@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
 from conftest import cli, train
+from properties import given, settings, st
 
 from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.electra.electra_config import ElectraConfig
@@ -25,10 +27,10 @@ from minielectra.finetuning.heads import (
     HeadConfig,
 )
 from minielectra.finetuning.loop import make_plan, predict
-from minielectra.finetuning.losses import AnsweringLoss, ClassificationLoss, TaggingLoss
 from minielectra.finetuning.objective import FinetuningObjective
 from minielectra.finetuning.readers.squad_json import Question
 from minielectra.finetuning.sequences import Encoded, epoch_batches, pad_batch, truncated_pair
+from minielectra.finetuning.task_losses import AnsweringLoss, ClassificationLoss, TaggingLoss
 from minielectra.finetuning.tasks.answering import Answering
 from minielectra.nn.inference import logits_of
 from minielectra.optim.schedule import learning_rate
@@ -182,8 +184,9 @@ def test_every_task_from_end_to_end(case, run, files, tmp_path):
     model = Finetuned(tmp_path / "out")
     scores = model.evaluate(files / file)
     best = results["starts"]["pre-trained"]["seeds"][0]["best"]
+    # The scale of a regression is folded into its last layer, which rounds otherwise than training did.
     assert {metric: best[metric] for metric in model.task.metrics} == pytest.approx(
-        {metric: scores[metric] for metric in model.task.metrics}, nan_ok=True
+        {metric: scores[metric] for metric in model.task.metrics}, nan_ok=True, rel=1e-4
     )
     examples = model.task.read(files / file, labelled=False)
     predictions = model.predict(examples)
@@ -248,14 +251,14 @@ def test_options_of_readers_are_settings_of_an_experiment(tmp_path):
     assert settings.model == str(tmp_path) and settings.dev is None
     assert settings.reader_options(tasks.find("tagging")) == {"tag": 0, "separator": "|"}
     with pytest.raises(InputError, match="--tag: does not apply to squad"):
-        dataclasses.replace(settings, task="squad").reader_options(tasks.find("squad"))
+        dataclasses.replace(settings, task="squad", separator=None).reader_options(tasks.find("squad"))
     with pytest.raises(InputError, match="seeds must be at least 1"):
         dataclasses.replace(settings, seeds=0)
 
 
 def test_a_task_without_an_official_file_says_so():
     with pytest.raises(InputError, match="--official: classification has no official"):
-        three_labels().official_format([], [])
+        three_labels().check_official([])
 
 
 def test_settings_that_suit_the_model_and_the_task():
@@ -396,6 +399,42 @@ def test_windows_over_a_context_overlap_and_own_each_token_once():
     assert list(context_windows(10, 300)) == [(0, 10)]
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 900), st.integers(1, 200))
+def test_the_best_window_is_the_first_with_the_most_context(count, room):
+    spans = list(context_windows(count, room))
+    owner = best_window(spans, count)
+    for k in range(0, count, 7):
+        context = [
+            min(k - start, stop - 1 - k) + 0.01 * (stop - start) if start <= k < stop else -1.0
+            for start, stop in spans
+        ]
+        assert owner[k] == context.index(max(context))
+
+
+def test_long_contexts_take_memory_in_proportion():
+    tracemalloc.start()
+    try:
+        best_window(list(context_windows(200_000, 320)), 200_000)
+        assert tracemalloc.get_traced_memory()[1] < 2e7  # windows times tokens would be 2.5 GB
+    finally:
+        tracemalloc.stop()
+
+
+def test_answers_of_many_windows_are_the_best_of_all(monkeypatch):
+    """What is forgotten on the way would not have been among the best."""
+    context, random = "the cat saw a dog and " * 40, np.random.default_rng(0)
+    question = Question("a", "Who?", context, (), False)
+    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "saw", "a", "dog", "and", "who", "?"]
+    task = Answering("squad")
+    encoded = task.encode([question], WordPieceTokenizer(vocab, source="test"), 40, labelled=False)
+    logits = [random.standard_normal((len(sequence.ids), 2)).round(1) for sequence in encoded]
+    expected = task.decode(logits, encoded, [question])
+    assert len(encoded) > 10 and len(expected[0]["best"]) == 20
+    monkeypatch.setattr("minielectra.finetuning.tasks.answering.MANY_ANSWERS", 30)
+    assert task.decode(logits, encoded, [question]) == expected
+
+
 def test_answers_come_back_in_the_characters_of_the_text():
     """The tokens that a model points at become the text's own characters, with its accents and spaces."""
     context = "Déjà  vu: " + "the café opened in   1999 . " * 9 + "It closed in Zürich—twice."
@@ -441,7 +480,7 @@ def test_bad_input_is_one_line_with_file_and_line(run, files, tmp_path):
     assert "phrase" in refused(
         "finetune", "classification", *options, "--train", good, "--text", "phrase", "--label", "label"
     )
-    ragged = write("ragged.tsv", "sentence\tlabel\na cat\t0\na dog\n")
+    ragged = write("ragged.tsv", "sentence\tlabel\na cat\t0\na dog\na hen\n")
     assert "ragged.tsv:3" in refused("finetune", "sst-2", *options, "--train", ragged)
     assert "empty" in refused("finetune", "sst-2", *options, "--train", write("empty.tsv", ""))
     assert "every label" in refused(
@@ -454,7 +493,7 @@ def test_bad_input_is_one_line_with_file_and_line(run, files, tmp_path):
         "finetune", "tagging", *options, "--train", files / "pos.conll", "--dev", tags
     )
     wrong = json.loads(squad())
-    wrong["data"][0]["paragraphs"][0]["qas"][3]["answers"][0]["answer_start"] += 2
+    wrong["data"][0]["paragraphs"][0]["qas"][3]["answers"][0].pop("text")
     wrong = write("wrong.json", json.dumps(wrong))
     assert "q3" in refused("finetune", "squad", *options, "--train", wrong)
     assert "unknown task" in refused("finetune", "sst3", *options, "--train", good)
@@ -484,7 +523,6 @@ def test_bad_directories_are_one_line(run, files, tmp_path):
     assert "3 labels" in refused("evaluate", more, files / "sst.tsv")
     (more / "task.json").write_text(json.dumps(about | {"name": "nothing"}))
     assert "damaged" in refused("predict", more, files / "sst.tsv")
-    assert "--official" in refused("predict", out, files / "sst.tsv", "--official", tmp_path / "answers.json")
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

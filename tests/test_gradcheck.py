@@ -6,7 +6,7 @@ import pytest
 from minielectra import ops
 from minielectra.backend import scatter_add
 from minielectra.gradcheck.checker import Row, check_pair, compare, format_table, gradient_check
-from minielectra.gradcheck.models import objectives, towers
+from minielectra.gradcheck.model_checks import objectives, towers
 from minielectra.gradcheck.suite import check_all
 from minielectra.nn.encoder import Residual
 from minielectra.nn.layers import TiedLinear
@@ -17,6 +17,21 @@ from minielectra.ops.reference.layernorm import layernorm_backward, layernorm_fo
 from minielectra.ops.reference.linear import linear_backward, linear_forward
 from minielectra.ops.reference.losses import cross_entropy_backward, cross_entropy_forward
 from minielectra.ops.reference.softmax import softmax_backward, softmax_forward
+
+# What must be among the rows of `check_all`; there are more.
+EVERYTHING = (
+    *("linear", "linear, no bias", "layernorm", "gelu", "gelu, tanh form", "softmax", "dropout"),
+    *("relu", "fast relu", "silu", "fast silu", "Activation(relu)", "Activation(silu)"),
+    *("fast linear", "fast linear, no bias", "fast layernorm", "fast gelu", "fast gelu, tanh form"),
+    *("embedding", "embeddings", "attention", "attention, mask", "attention, dropout"),
+    *("attention, mask and dropout", "fast attention", "fast attention, mask", "fast attention, dropout"),
+    *("fast attention, mask and dropout", "cross entropy", "fast cross entropy", "binary cross entropy"),
+    *("squared error", "Linear", "JoinedLinear", "LayerNorm", "Activation(gelu)", "Activation(gelu_new)"),
+    *("Embeddings", "Block", "Encoder", "generator", "discriminator"),
+    *("objective electra", "objective electra, encoders tied", "objective mlm"),
+    *("classification head", "regression head", "tagging head", "answering head"),
+    *("classification loss", "regression loss", "tagging loss", "answering loss"),
+)
 
 
 @pytest.fixture
@@ -32,8 +47,11 @@ def verdicts(forward, backward, random, inputs, parameters=None):
         "pair",
         lambda *x: forward(*x, *parameters.values()),
         lambda dy, cache: backward(dy, cache, *gradients.values()),
-        inputs, parameters, gradients, random,
-    )  # fmt: skip
+        inputs,
+        parameters,
+        gradients,
+        random,
+    )
     return {row.parameter: row.ok for row in rows}
 
 
@@ -42,11 +60,7 @@ def test_the_library_passes():
     assert [row for row in rows if not row.ok] == []
     assert len(rows) > 250
     operations = {row.operation for row in rows}
-    everything = {"linear", "layernorm", "gelu", "gelu, tanh form", "softmax", "dropout", "embedding", "embeddings", "attention",
-            "attention, mask and dropout", "cross entropy", "binary cross entropy", "Linear", "JoinedLinear", "LayerNorm",
-            "Embeddings", "Block", "Encoder", "generator", "discriminator", "objective electra",
-            "objective electra, encoders tied", "objective mlm"}  # fmt: skip
-    assert everything <= operations
+    assert set(EVERYTHING) <= operations
 
 
 def test_format_table():
@@ -285,6 +299,7 @@ def flagged_rows(check, random):
     return {row.parameter for row in check(random) if not row.ok}
 
 
+@pytest.mark.slow
 def test_mutant_tied_embedding_without_the_output_layer(monkeypatch, random):
     def untied(self, dy, cache, context):
         return linear_backward(dy, cache, np.zeros_like(self.weight.grad), self.bias.grad)
@@ -293,6 +308,7 @@ def test_mutant_tied_embedding_without_the_output_layer(monkeypatch, random):
     assert flagged_rows(objectives, random) == {"electra.embeddings.word_embeddings.weight"}
 
 
+@pytest.mark.slow
 def test_mutant_residual_branch_lost(monkeypatch, random):
     original = Residual.backward
 
@@ -306,6 +322,7 @@ def test_mutant_residual_branch_lost(monkeypatch, random):
     assert "electra.encoder.layer.1.output.dense.weight" not in flagged  # above the break all is well
 
 
+@pytest.mark.slow
 def test_mutant_loss_weight_forgotten(monkeypatch, random):
     backward = ops.binary_cross_entropy_backward
     monkeypatch.setattr(ops, "binary_cross_entropy_backward", lambda cache, dloss: backward(cache, 1.0))

@@ -18,7 +18,7 @@ from minielectra.nn.parameters import Parameters
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"hidden_act": "relu"}, "hidden_act 'relu' is not known"),
+        ({"hidden_act": "tanh"}, "hidden_act 'tanh' is not known"),
         ({"hidden_act": ["gelu"]}, "hidden_act must be a string, got .'gelu'."),
         (
             {"position_embedding_type": "relative_key"},

@@ -1,4 +1,4 @@
-"""The course: every lesson runs, every exercise fails as given and passes with its solution, and nothing is used before it is said."""
+"""The course: lessons run, exercises fail until they are solved, no word is used before it is explained."""
 
 import os
 import re
@@ -15,12 +15,17 @@ from minielectra.errors import InputError
 FOLDER = ROOT / "lessons"
 HEADERS = lessons.headers()
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
-# Words of the glossary that are also plain English, and may be used as such before their lesson gives them their meaning here.
-PLAIN = {
-    "position", "sample", "block", "run", "thread", "task", "host", "view", "depth", "head", "key", "query", "value", "token", "probe",
-    "evaluation", "corpus", "row", "mean", "replaced", "transfer", "in place", "baseline", "sequence", "target", "derivative",
-    "gradient", "segment", "shape", "tying", "batch", "parameters", "weight", "probability", "array", "neuron", "padding", "id",
-}  # fmt: skip
+# Words of the glossary that are also plain English: a lesson may use them as such before a later lesson gives
+# them their meaning in this course.
+PLAIN = set(
+    re.split(
+        r",\s+",
+        """array, baseline, batch, block, corpus, depth, derivative, evaluation, gradient, head, host,
+        id, in place, key, mean, neuron, noise, padding, parameters, position, probability, probe, query,
+        replaced, row, run, sample, segment, sequence, shape, signal, target, task, thread, token, training,
+        transfer, tying, value, view, weight""",
+    )
+)
 each = pytest.mark.parametrize("lesson", HEADERS, ids=lambda lesson: lesson.name)
 
 
@@ -39,7 +44,9 @@ def cells(lesson):
     """[(is text, title, source)]"""
     parts = re.split(r"^# %%", lesson.path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     split = [part.partition("\n") for part in parts]
-    return [("[markdown]" in first, first.replace("[markdown]", "").strip(), rest) for first, _, rest in split]
+    return [
+        ("[markdown]" in first, first.replace("[markdown]", "").strip(), rest) for first, _, rest in split
+    ]
 
 
 @pytest.mark.slow
@@ -64,6 +71,15 @@ def test_it_has_all_its_parts(lesson):
     assert set(re.findall(r"^def (\w+)", solutions, re.MULTILINE)) >= set(lesson.exercises)
 
 
+@each
+def test_files_it_names_exist(lesson):
+    """A path in its text, such as `minielectra/nn/encoder.py` or `docs/LOG.md`, leads somewhere."""
+    text = lesson.path.read_text(encoding="utf-8")
+    paths = re.findall(r"`?\b((?:minielectra|docs|tests|lessons)/[\w./]*[\w/])", text)
+    missing = [path for path in paths if not (ROOT / path).exists() and "lessons/figures" not in path]
+    assert not missing
+
+
 def test_the_course_is_whole():
     assert [lesson.number for lesson in HEADERS] == list(range(1, len(HEADERS) + 1))
     names = [name for lesson in HEADERS for name in lesson.exercises]
@@ -72,28 +88,34 @@ def test_the_course_is_whole():
 
 def test_the_map_is_that_of_the_lessons():
     assert f"<!-- map -->\n{lessons.markdown_map()}\n<!-- /map -->" in README, (
-        "put `minielectra lessons --markdown` into README.md"
+        "put the output of `python -m minielectra lessons --markdown` into lessons/README.md"
     )
 
 
 @each
 def test_words_are_introduced_before_they_are_used(lesson):
-    prose = "\n".join(source for is_text, _, source in cells(lesson) if is_text and "# # What comes next" not in source)
+    texts = [source for is_text, _, source in cells(lesson) if is_text]
+    prose = "\n".join(text for text in texts if "# # What comes next" not in text)
     prose = re.sub(r"\n# ?", " ", prose)
+    own = [word for word, number in glossary().items() if number == lesson.number]
+    for word in own:
+        bold = re.search(rf"\*\*[^*]*{re.escape(word)}[^*]*\*\*", prose, re.IGNORECASE)
+        assert bold, f"{word!r} is not introduced in bold"
+    for word in own:  # it may contain a word of a later lesson
+        prose = re.sub(re.escape(word), "…", prose, flags=re.IGNORECASE)
     for word, number in glossary().items():
-        if number == lesson.number:
-            assert re.search(rf"\*\*[^*]*{re.escape(word)}[^*]*\*\*", prose, re.IGNORECASE), f"{word!r} is not introduced in bold"
-        elif number > lesson.number and word not in PLAIN:
+        if number > lesson.number and word not in PLAIN:
             found = re.search(rf".{{30}}\b{re.escape(word)}s?\b.{{30}}", prose, re.IGNORECASE)
             assert not found, f"{word!r} belongs to lesson {number}: …{found[0]}…"
 
 
 def test_no_lesson_copies_another():
-    """Five lines of code in a row that two lessons share: the second should import, or say it in its own way."""
+    """No two lessons share five lines of code in a row: one should import them, or find its own way."""
     seen = {}
     for lesson in HEADERS:
         code = "\n".join(source for is_text, _, source in cells(lesson)[2:] if not is_text)
-        lines = [line.strip() for line in code.splitlines() if line.strip() and not line.strip().startswith("#")]
+        lines = [line.strip() for line in code.splitlines()]
+        lines = [line for line in lines if line and not line.startswith("#")]
         for window in {tuple(lines[i : i + 5]) for i in range(len(lines) - 4)}:
             assert window not in seen, f"{seen[window]} and {lesson.name} share\n" + "\n".join(window)
         seen |= {tuple(lines[i : i + 5]): lesson.name for i in range(len(lines) - 4)}
@@ -123,15 +145,14 @@ def test_progress_is_noted_and_listed(tmp_path):
 
 
 def test_a_wrong_answer_is_told_not_raised(tmp_path):
-    """The reader's code may raise anything; the lesson says what, with the line, and goes on."""
+    """The reader's code may raise anything: the lesson says what, with the line, and goes on."""
     shutil.copy(FOLDER / "course.py", tmp_path)
     copy = tmp_path / HEADERS[2].path.name
-    text = (
-        HEADERS[2].path.read_text(encoding="utf-8").replace('raise NotImplementedError("yours to write")', "return undefined", 1)
-    )
+    text = HEADERS[2].path.read_text(encoding="utf-8")
+    text = text.replace('raise NotImplementedError("yours to write")', "return undefined", 1)
     copy.write_text(text, encoding="utf-8")
-    command = [sys.executable, copy, "--hints"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    command, environment = [sys.executable, copy, "--hints"], os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert lessons.progress(tmp_path)[HEADERS[2].name]["run"]
     assert (tmp_path / "figures" / f"{HEADERS[2].name}.png").exists()

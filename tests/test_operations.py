@@ -1,4 +1,4 @@
-"""Operations, plain and fast, against independent references: extreme values, masks, random numbers, sampling."""
+"""Operations, plain and fast, against independent references: extremes, masks, random numbers, sampling."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Parameters: declared without memory, shared by name, neighbours joined, put on other memory, pickled without numbers."""
+"""Parameters: declared without memory, shared, joined, put on other memory, pickled without numbers."""
 
 import copy
 import dataclasses
@@ -318,3 +318,23 @@ def test_settings_are_frozen():
     for config in (objective.config, objective.model_config):
         with pytest.raises(dataclasses.FrozenInstanceError):
             config.batch_size = 3
+
+
+def test_the_buffers_can_be_changed_in_place_but_not_exchanged():
+    parameters = Parameters(dtype=np.float64)
+    weight = parameters.declare("weight", (2, 3))
+    parameters.flat += 1.5
+    parameters.grad -= 2.0
+    assert (weight.value == 1.5).all() and (weight.grad == -2.0).all()
+    with pytest.raises(AttributeError, match="bind"):
+        parameters.flat = np.zeros(6)
+
+
+def test_neighbours_can_be_joined_after_memory_was_taken():
+    parameters = Parameters()
+    for name in "ab":
+        parameters.declare(name, (2, 3))
+    parameters.allocate()
+    joined = parameters.joined(["a", "b"])
+    joined.value[...] = 1.0
+    assert (parameters["b"].value == 1.0).all() and joined.grad.shape == (4, 3)

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import font_manager
+from matplotlib.text import Text
 from synthetic_run import VOCAB, sentences, synthetic_arrays, write_run
 
 from minielectra.errors import InputError
-from minielectra.plots import draw_all, film_strip_sentence, statistics, style, words
+from minielectra.plots import draw_all, film_strip_sentence, fonts, statistics, style, words
 from minielectra.runs import detection_counts as detection
 from minielectra.runs.detection_records import DetectionRecords
 from minielectra.runs.metrics_log import metric_columns
@@ -342,6 +344,95 @@ def test_damaged_folders_are_reported(arrays, tmp_path):
 
 
 PACKAGE = Path(style.__file__).parent.parent
+
+
+# Texts of the user's.
+
+
+def drawn(fig):
+    """Every text of a Figure as it is drawn, and whether matplotlib reads it as a formula."""
+    return dict(text._preprocess_math(text.get_text()) for text in fig.findobj(Text))
+
+
+@pytest.mark.parametrize(
+    "sentence", ["it costs $5 or $6", "$x^2$ is", r"a \$ b $ c", "$", "$$ $$", r"$\frac"]
+)
+def test_dollars_are_dollars(sentence, tmp_path, coarse):
+    """Not the ends of a formula, which would swallow them, or fail."""
+    fig = film_strip_sentence(
+        sentence.split(), np.full((1, len(sentence.split())), 0.5), [1], f"“{sentence}”"
+    )
+    found = drawn(fig)
+    assert f"“{sentence}”" in found and set(sentence.split()) <= set(found)
+    assert not any(found.values())
+    style.save(fig, tmp_path / "a.png")
+
+
+def test_a_title_is_one_line_and_not_endless():
+    fig = film_strip_sentence(["a"], [[0.5]], [1], "two\nlines\tand " + "more " * 99)
+    title = next(text for text in drawn(fig) if text.startswith("two"))
+    assert title.startswith("two lines and more more") and title.endswith("…") and len(title) < 100
+
+
+@pytest.fixture
+def fresh_fonts(monkeypatch):
+    """As if nothing had been drawn yet; the fonts of this machine are then those that the test names."""
+    for name in ("_fallbacks", "_lacking"):
+        monkeypatch.setattr(fonts, name, {})
+    monkeypatch.setattr(fonts, "_told", set())
+
+    def install(*names):
+        entries = [entry for entry in font_manager.fontManager.ttflist if entry.name in names]
+        monkeypatch.setattr(fonts.font_manager.fontManager, "ttflist", entries)
+        for function in (fonts._installed, fonts._family_with):
+            function.cache_clear()
+
+    yield install
+    monkeypatch.undo()
+    for function in (fonts._installed, fonts._family_with):
+        function.cache_clear()
+
+
+def test_characters_that_no_font_has_are_boxes_and_one_warning(fresh_fonts, tmp_path, coarse, capsys):
+    fresh_fonts("DejaVu Sans")
+    assert style.printable("日本x") == "□□x"
+    fonts.tell_lacking()
+    message = capsys.readouterr().err
+    assert message.startswith("pictures: no font on this machine has 日 本; □ is drawn instead. Install")
+    assert message.count("\n") == 1
+    assert style.printable("日") == "□"
+    fonts.tell_lacking()
+    assert capsys.readouterr().err == ""
+    style.printable("".join(map(chr, range(0x4E00, 0x4E30))), 99)
+    fonts.tell_lacking()
+    assert "… (48 in all)" in capsys.readouterr().err
+
+
+def test_another_font_helps_out(fresh_fonts, tmp_path, coarse, capsys, recwarn):
+    name = "STIXGeneral"  # comes with matplotlib, and has characters that DejaVu Sans lacks
+    path = font_manager.findfont(name)
+    lacking = sorted(fonts._characters(path) - fonts._characters(font_manager.findfont("DejaVu Sans")))
+    token = "".join(map(chr, lacking[:2]))
+    fresh_fonts("DejaVu Sans", name)
+    assert style.printable(token) == token
+    fig = film_strip_sentence([token, "cat"], [[0.5, 0.5]], [1], token)
+    style.save(fig, tmp_path / "a.png")
+    helped = {text.get_text() for text in fig.findobj(Text) if text.get_fontfamily()[-1] == name}
+    assert helped == {token}
+    fonts.tell_lacking()
+    assert capsys.readouterr().err == "" and not [str(w.message) for w in recwarn.list]
+
+
+def test_nan_in_results_is_null_and_is_drawn(tmp_path, coarse):
+    from minielectra.plots.finetuning import finetuning
+
+    entry = {"epoch": 1.0, "step": 3, "loss": 1.0, "pearson": None, "odd$score": 0.5}
+    seeds = [{"seed": 0, "best": entry, "history": [entry, entry | {"epoch": 2.0, "pearson": 0.5}]}]
+    summary = {"seeds": seeds, "mean": {"pearson": None}, "deviation": {"pearson": None}}
+    about = {"task": "sts-b", "n_train": 5, "n_dev": 5, "metrics": ["pearson", "odd$score"]}
+    fig = finetuning(about | {"starts": {"pre-trained": summary}})
+    style.save(fig, tmp_path / "a.png")
+    assert "Pearson correlation nan pre-trained" in drawn(fig)
 
 
 def imported(path, anywhere=False):

@@ -6,7 +6,7 @@ import pytest
 from properties import given, settings, st
 
 from minielectra.finetuning.metrics.scores import accuracy, binary_f1, matthews, pearson, spearman
-from minielectra.finetuning.metrics.spans import span_scores, spans, uses_spans
+from minielectra.finetuning.metrics.spans import Scheme, find_scheme, span_scores, spans
 
 # the references warn where a score is undefined; the value is what is compared
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:An input array:RuntimeWarning")
@@ -96,7 +96,7 @@ def test_correlations_by_hand():
 
 KINDS = ["PER", "LOC", "creative-work", ""]
 TAGS = ["O", "B", "I", "E", "S", *(f"{letter}-{kind}" for letter in "BIES" for kind in KINDS)]
-NO_TAGS = ["NN", "N", "VB-X", "O-PER", ".", "-", "M-PER"]
+NO_TAGS = ["NN", "N", "VB-X", "O-PER", ".", "-"]
 
 
 @settings(max_examples=150, deadline=None)
@@ -174,21 +174,113 @@ def test_span_scores_by_hand():
             span_scores(targets, predictions)
 
 
-def test_which_tags_are_spans():
-    assert (
-        uses_spans(["O", "B-PER", "I-PER"])
-        and uses_spans({"I-NP"})
-        and uses_spans(["U-X", "L-X", "O", "S-creative-work"])
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["O", *(f"{kind}-{letter}" for letter in "BIES" for kind in KINDS)]), max_size=12
     )
+)
+def test_letters_after_the_type_as_seqeval(tags):
+    reference = pytest.importorskip("seqeval.metrics.sequence_labeling")
+    expected = [(kind, first, last + 1) for kind, first, last in reference.get_entities(tags, suffix=True)]
+    assert spans(tags, Scheme("-", letter_last=True)) == expected
+
+
+# Every scheme, from drawn entities: what seqeval reads in it strictly, and what was drawn.
+
+LETTERS = {  # scheme -> letters of a span of one word; of the first, middle and last word of a longer one
+    "IOB2": ("B", "BII"),
+    "IOE2": ("E", "IIE"),
+    "IOBES": ("S", "BIE"),
+    "BILOU": ("U", "BIL"),
+    "BMES": ("S", "BME"),
+}
+FORMS = {
+    "{letter}-{kind}": Scheme("-"),
+    "{kind}-{letter}": Scheme("-", letter_last=True),
+    "{letter}_{kind}": Scheme("_"),
+    "{kind}_{letter}": Scheme("_", letter_last=True),
+}
+
+
+def draw_tags(entities, scheme, form):
+    """Drawn (type or None, length) as tags, and the spans that these are."""
+    single, (first, middle, last) = LETTERS[scheme]
+    tags, expected = [], []
+    for kind, length in entities:
+        letters = single if length == 1 else first + middle * (length - 2) + last
+        if kind is not None:
+            expected.append((kind, len(tags), len(tags) + length))
+        tags += ["O" if kind is None else form.format(letter=x, kind=kind) for x in letters]
+    return tags, expected
+
+
+ENTITIES = st.lists(
+    st.tuples(st.sampled_from(["PER", "LOC", "a-b", "x_y", None]), st.integers(1, 4)), min_size=1, max_size=8
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(ENTITIES, st.sampled_from(sorted(LETTERS)), st.sampled_from(sorted(FORMS)))
+def test_spans_of_every_scheme(entities, scheme, form):
+    tags, expected = draw_tags(entities, scheme, form)
+    assert spans(tags, FORMS[form]) == expected
+    if expected:
+        assert find_scheme(tags) == FORMS[form]
+    elif set(tags) == {"O"}:
+        assert find_scheme(tags) is None
+    strict = pytest.importorskip("seqeval.scheme")
+    kind = getattr(strict, scheme, strict.IOBES)
+    if form.index("letter") < form.index("kind") and "-" in form:  # seqeval's prefixes
+        theirs = [tag.replace("M-", "I-", 1) if tag.startswith("M-") else tag for tag in tags]
+        found = strict.Entities([theirs], kind).entities[0]
+        assert [(entity.tag, entity.start, entity.end) for entity in found] == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 4)), min_size=1, max_size=8), st.sampled_from("IB"))
+def test_spans_without_a_type(entities, single):
+    """B, I and O; and the words of Chinese in BMES, where every character is in a word."""
+    tags, expected, words = [], [], []
+    for is_span, length in entities:
+        if is_span:
+            expected.append(("_", len(tags), len(tags) + length))
+        tags += ["B", *"I" * (length - 1)] if is_span else ["O"] * length
+        words += "S" if length == 1 else "B" + "M" * (length - 2) + "E"
+    assert spans(tags) == expected
+    assert (find_scheme(tags) is None) == (not expected)
+    assert [stop - start for _, start, stop in spans(words)] == [length for _, length in entities]
+    reference = pytest.importorskip("seqeval.metrics.sequence_labeling")
+    assert spans(tags) == [(kind, first, last + 1) for kind, first, last in reference.get_entities(tags)]
+
+
+def test_which_tags_are_spans():
+    for labels in (
+        ["O", "B-PER", "I-PER"],
+        {"I-NP"},
+        ["U-X", "L-X", "O", "S-creative-work"],
+        ["B", "I", "O"],
+        ["O", "I"],
+        "BMES",
+        "BILUO",
+        ["B-X", "M-X", "E-X", "S-X"],
+    ):
+        assert find_scheme(labels) == Scheme("-"), labels
+    assert find_scheme(["O", "PER-B", "LOC-I"]) == Scheme("-", letter_last=True)
+    assert find_scheme(["O", "B_PER", "I_PER"]) == Scheme("_")
+    assert find_scheme(["O", "PER_B", "PER_I"]) == Scheme("_", letter_last=True)
     for plain in (
         ["NN", "O"],
         ["O"],
         [],
-        ["I", "O"],
+        ["B", "N", "O"],
+        ["S", "O"],
         ["B-NP", "NN"],
+        ["B-X", "X-B"],
         ["B-"],
+        ["-B"],
         ["b-np"],
         ["-LRB-", "SYM"],
         ["X-Y"],
     ):
-        assert not uses_spans(plain), plain
+        assert find_scheme(plain) is None, plain

@@ -165,6 +165,7 @@ def test_tokenizer_json_in_place_of_vocab_txt(tmp_path, lowercase):
     normalizer |= {"strip_accents": None, "handle_chinese_chars": True}
     model = {"type": "WordPiece", "continuing_subword_prefix": "##", "vocab": vocab}
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model, "normalizer": normalizer}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": lowercase}))
     tokenizer = WordPieceTokenizer.from_pretrained(tmp_path)
     assert tokenizer.vocab == TOY and tokenizer.lowercase is lowercase
 

@@ -5,7 +5,7 @@ import unicodedata
 
 
 def fewest(word, vocabulary):
-    best = [[]]  # best[n]: the fewest pieces for the first n letters, None where there is no way
+    best = [[]]  # best[n]: the fewest pieces for the first n letters, None if it cannot be done
     for n in range(1, len(word) + 1):
         ways = []
         for m in range(n):

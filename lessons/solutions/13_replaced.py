@@ -6,7 +6,8 @@ from minielectra.electra.corruption import replace_tokens
 
 
 def draw_at(p, τ, u):
-    ends = np.cumsum((p / p.max(axis=1, keepdims=True)) ** (1 / τ), axis=1)  # the largest is 1: a row cannot become all 0
+    p = p / p.max(axis=1, keepdims=True)  # the largest is 1, so a row cannot become all 0
+    ends = np.cumsum(p ** (1 / τ), axis=1)
     return (ends <= u[:, None] * ends[:, -1:]).sum(axis=1)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 def acquired_at(steps, curve, threshold):
     since = None
     for i in reversed(range(len(steps))):
-        if not curve[i] >= threshold:  # also where it is NaN
+        if not curve[i] >= threshold:  # true for NaN, too
             break
         since = steps[i]
     return since
@@ -15,5 +15,6 @@ def acquired_at(steps, curve, threshold):
 def calibration(scores, replaced, bins):
     index = np.minimum((scores * bins).astype(int), bins - 1)
     n = np.bincount(index, minlength=bins)
+    sums, counts = (np.bincount(index, what, minlength=bins) for what in (scores, replaced))
     with np.errstate(invalid="ignore"):  # 0/0 is wanted: it is NaN
-        return np.bincount(index, scores, minlength=bins) / n, np.bincount(index, replaced, minlength=bins) / n, n
+        return sums / n, counts / n, n

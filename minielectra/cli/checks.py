@@ -1,10 +1,10 @@
 """Commands that check and measure: gradcheck, bench, lessons. They import what they need when they run."""
 
-import json
 from dataclasses import dataclass
 
 from minielectra.cli.command import Options, command
 from minielectra.cli.overrides import Overrides
+from minielectra.formats.json_text import json_text
 from minielectra.pretraining.run_settings import RunSettings
 from minielectra.settings import Settings, setting
 
@@ -27,7 +27,7 @@ def gradcheck(options):
     from minielectra.gradcheck.suite import check_all
 
     rows = check_all(seed=options.seed)
-    print(json.dumps([row._asdict() for row in rows]) if options.json else format_table(rows))
+    print(json_text([row._asdict() for row in rows]) if options.json else format_table(rows))
     return 0 if all(row.ok for row in rows) else 1
 
 
@@ -72,7 +72,7 @@ def bench(options, settings, overrides):
         settings.workers,
     )
     print(
-        json.dumps(result)
+        json_text(result)
         if options.json
         else "\n".join(f"{name:18} {value}" for name, value in result.items())
     )

@@ -2,10 +2,11 @@
 
 import argparse
 import inspect
+import sys
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from minielectra.cli.options import add_options, given
+from minielectra.cli.options import add_options, given, missing
 
 
 class Command(NamedTuple):
@@ -66,12 +67,25 @@ class Options:
         return self.kind(**given(arguments, self.kind, self.only))
 
 
+@dataclass(frozen=True)
 class Given(Options):
     """Like Options, but the function gets only what the user gave, as {field: value}."""
 
+    unless: str | None = None  # an option with which nothing else has to be given
+
+    def add_to(self, parser):
+        """Declare the options."""
+        group = parser.add_argument_group(self.title) if self.title else parser
+        optional = self.unless is not None
+        add_options(group, self.kind, self.only, all_optional=optional, **self.shown_defaults or {})
+
     def read(self, arguments):
-        """{field: value} of what the user gave."""
-        return given(arguments, self.kind, self.only)
+        """{field: value} of what the user gave. Exits with status 2 if something needed is missing."""
+        values = given(arguments, self.kind, self.only)
+        needed = self.unless is not None and getattr(arguments, self.unless) is None
+        if needed and (names := missing(values, self.kind)):
+            arguments.parser.error(f"the following arguments are required: {', '.join(names)}")
+        return values
 
 
 class Parser(argparse.ArgumentParser):
@@ -80,3 +94,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         """Print the message to standard error and exit with status 2."""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+    def _print_message(self, message, file=None):
+        """As in argparse, but an output that nobody reads is not passed over in silence."""
+        print(message or "", end="", file=file or sys.stderr)

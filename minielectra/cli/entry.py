@@ -8,6 +8,7 @@ from minielectra.cli.checks import bench, gradcheck, lessons
 from minielectra.cli.command import Parser
 from minielectra.cli.finetuning import evaluate, finetune, predict
 from minielectra.cli.pretraining import export, plot, train
+from minielectra.cli.streams import CLOSED_PIPE, abandon_output, any_streams, finish_output, readable
 from minielectra.cli.text import detect, prepare, tokenize
 from minielectra.errors import InputError
 
@@ -30,16 +31,32 @@ COMMANDS = (
 def main(argv=None):
     """Run one command -> exit status.
 
-    0: done; 1: a check failed; 2: the input cannot be used, as one line on standard error says; 130: Ctrl-C.
+    0: done; 1: a check failed; 2: the input cannot be used, as one line on standard error says; 130: Ctrl-C;
+    141: nobody reads the output any more.
     """
-    arguments = parse(sys.argv[1:] if argv is None else argv)
+    with any_streams():
+        status = _run(sys.argv[1:] if argv is None else argv)
+        sys.stderr.flush()
+    return status
+
+
+def _run(argv):
     try:
-        return arguments.command.run(arguments) or 0
+        try:
+            arguments = parse(argv)
+            status = arguments.command.run(arguments) or 0
+        except SystemExit:
+            finish_output()  # of --help
+            raise
+        finish_output()
+        return status
     except InputError as error:
         return _fail(error)
-    except BrokenPipeError:  # the reader of our output has seen enough
-        return 0
+    except BrokenPipeError:
+        abandon_output()
+        return CLOSED_PIPE
     except OSError as error:  # a full disk, or a folder that went away
+        abandon_output()
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}")
     except KeyboardInterrupt:
@@ -60,6 +77,8 @@ def parse(argv):
         arguments.text = [*arguments.text, *rest]
     elif rest:
         arguments.parser.error(f"unrecognized arguments: {' '.join(options or rest)}")
+    if isinstance(getattr(arguments, "text", None), list):
+        arguments.text = [readable(text) for text in arguments.text]
     return arguments
 
 

@@ -7,11 +7,12 @@ from minielectra.errors import InputError
 from minielectra.settings import base_type, choices_of, fault, parse_value, plain
 
 
-def add_options(parser, kind, only=None, **shown_defaults):
+def add_options(parser, kind, only=None, *, all_optional=False, **shown_defaults):
     """Give a parser, or a group of one, an option for every field of the class `kind` that has a help text.
 
-    only: names of the fields wanted, in that order (by default all); shown_defaults {field: the default in
-    words}, if it depends on something that only the caller knows.
+    only: names of the fields wanted, in that order (by default all); all_optional: whether the parser accepts
+    that those without a default are left out; shown_defaults {field: the default in words}, if it depends on
+    something that only the caller knows.
     """
     fields = {field.name: field for field in dataclasses.fields(kind) if field.metadata.get("help")}
     groups = {}
@@ -19,7 +20,18 @@ def add_options(parser, kind, only=None, **shown_defaults):
         alternatives = next((names for names in kind.alternatives if name in names), None)
         if alternatives is not None and alternatives not in groups:
             groups[alternatives] = parser.add_mutually_exclusive_group()
-        _add_option(groups.get(alternatives, parser), fields[name], shown_defaults.get(name))
+        required = fields[name].default is dataclasses.MISSING and not all_optional
+        _add_option(groups.get(alternatives, parser), fields[name], required, shown_defaults.get(name))
+
+
+def missing(values, kind):
+    """What an error message calls the fields of `kind` that need a value and are not in `values`."""
+    names = [field for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]
+    return [
+        _metavar(field) if field.metadata["positional"] else _flag(field)
+        for field in names
+        if field.name not in values
+    ]
 
 
 def given(arguments, kind, only=None):
@@ -29,9 +41,9 @@ def given(arguments, kind, only=None):
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _add_option(parser, field, shown_default):
+def _add_option(parser, field, required, shown_default):
     """One option. If it is not typed, it is None, so that `given` can tell."""
-    about, kind, required = field.metadata, base_type(field), field.default is dataclasses.MISSING
+    about, kind = field.metadata, base_type(field)
     options = {"help": _help(field, shown_default), "default": None}
     if kind is bool:
         options["action"] = argparse.BooleanOptionalAction if field.default is True else "store_true"
@@ -44,7 +56,11 @@ def _add_option(parser, field, shown_default):
         return
     if kind is list:
         options["nargs"] = "+"
-    parser.add_argument("--" + field.name.replace("_", "-"), required=required, **options)
+    parser.add_argument(_flag(field), required=required, **options)
+
+
+def _flag(field):
+    return "--" + field.name.replace("_", "-")
 
 
 def _help(field, shown_default):

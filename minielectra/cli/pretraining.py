@@ -9,6 +9,8 @@ from pathlib import Path
 
 from minielectra.cli.command import Given, Options, command
 from minielectra.cli.overrides import Overrides
+from minielectra.cli.streams import readable
+from minielectra.errors import InputError
 from minielectra.pretraining.run_settings import RunSettings
 from minielectra.settings import Settings, setting
 
@@ -33,20 +35,25 @@ class TrainOptions(Settings):
         "--corpus books/*.txt --minutes 30 --out runs/books",
         "--preset small --vocab vocab.txt --corpus prepared --steps 20000",
         "--resume runs/books",
+        "--resume runs/books --steps 40000",
         "--init exported --corpus law/ --out runs/law --set learning_rate=5e-4",
     ),
 )
 def train(options, given, overrides):
     """Pre-train a generator and a discriminator.
 
-    Starts a run or, with --resume, continues one. The last line of output is the folder of the run.
+    Starts a run or, with --resume, continues one. The last line of output is the folder of the run. With
+    --resume, --steps makes a run longer: it goes on like a run of so many steps, so that the learning rate
+    rises to where it then is, and falls to 0 at the new end.
     """
     from minielectra.pretraining.start import resume_run, start_run
-    from minielectra.pretraining.trainer import Interrupted
+    from minielectra.training.interruptions import Interrupted
 
     started = time.monotonic()
     try:
         if options.resume:
+            if options.out is not None:
+                raise InputError(f"--out does not apply to --resume, which continues in {options.resume}")
             folder, metrics = resume_run(options.resume, given, overrides, started)
         else:
             folder, metrics = start_run(RunSettings(**given, overrides=overrides), options.out, started)
@@ -83,10 +90,10 @@ def plot(options):
 
     Prints the name of each file.
     """
-    tokens = [token for token in options.tokens.split(",") if token] if options.tokens else None
+    tokens = [token for token in readable(options.tokens or "").split(",") if token] or None
     paths = _draw(options.folder, options.out, tokens)
     if options.sentence is not None:
-        paths.append(_draw_sentence(options.folder, options.sentence, paths[0].parent))
+        paths.append(_draw_sentence(options.folder, readable(options.sentence), paths[0].parent))
     print(*paths, sep="\n")
 
 
@@ -108,9 +115,12 @@ def export(options):
 
     `detect`, `finetune --model` and `train --init` read the folder; transformers reads the two models in it.
     """
+    from minielectra.formats.locks import locked_beside
     from minielectra.pretraining.load import export
 
-    print(*export(options.folder, options.out), sep="\n")
+    with locked_beside(options.out):
+        paths = export(options.folder, options.out)
+    print(*paths, sep="\n")
 
 
 def _draw(folder, out=None, tokens=None):
@@ -121,10 +131,12 @@ def _draw(folder, out=None, tokens=None):
 
 def _draw_sentence(folder, sentence, out):
     """Draw the film strip of a sentence into the folder `out` -> its path."""
-    from minielectra.plots import style
+    from minielectra.plots import fonts, style
     from minielectra.plots.film_strip import film_strip_sentence
     from minielectra.pretraining.load import score_at_checkpoints
 
     pieces, scores, steps = score_at_checkpoints(folder, sentence)
     fig = film_strip_sentence(pieces, scores, steps, f"“{sentence}”")
-    return style.save(fig, Path(out) / "film_strip_sentence.png")
+    path = style.save(fig, Path(out) / "film_strip_sentence.png")
+    fonts.tell_lacking()
+    return path

@@ -3,13 +3,14 @@
 They import what they need when they run, so that `--help` answers at once.
 """
 
-import json
+import dataclasses
 import sys
 from dataclasses import dataclass
 from itertools import islice
 
 from minielectra.cli.command import Options, command
-from minielectra.pretraining.run_settings import DEFAULT_CORPUS, RunSettings
+from minielectra.formats.json_text import json_text
+from minielectra.pretraining.run_settings import CASE, CORPUS, DEFAULT_CORPUS, RunSettings
 from minielectra.settings import Settings, setting
 
 AT_ONCE = 256  # texts that `detect` scores together
@@ -45,7 +46,7 @@ def detect(options):
 
     model, tokenizer = load_discriminator(options.source)
     color = options.color == "always" or (options.color == "auto" and sys.stdout.isatty())
-    show = json.dumps if options.json else colored if color else plain
+    show = json_text if options.json else colored if color else plain
     at_once = 1 if sys.stdin.isatty() else AT_ONCE  # a person at a terminal wants an answer to every line
     texts = iter(options.text or _standard_input())
     while group := list(islice(texts, at_once)):
@@ -56,19 +57,25 @@ def detect(options):
 class TokenizeOptions(Settings):
     """The options of `tokenize`."""
 
-    vocab: str = setting(help="a WordPiece vocabulary, such as a run's vocab.txt", metavar="FILE")
+    vocab: str = setting(
+        help="a WordPiece vocabulary, such as a run's vocab.txt, or a folder with one", metavar="FILE|DIR"
+    )
     text: list[str] | None = setting(
         None, "texts", metavar="TEXT", positional=True, shown_default="the lines of standard input"
     )
     json: bool = setting(False, "print one JSON object per text: tokens, ids and offsets")
 
 
-@command(Options(TokenizeOptions), examples=('--vocab vocab.txt "Unbelievable!"',))
-def tokenize(options):
+@command(
+    Options(TokenizeOptions),
+    Options(RunSettings, only=CASE),
+    examples=('--vocab vocab.txt "Unbelievable!"', '--vocab vocab.txt --cased "Mr. Fox"'),
+)
+def tokenize(options, settings):
     """Cut text into word pieces."""
-    from minielectra.data.wordpiece import WordPieceTokenizer
+    from minielectra.pretraining.run_data import read_tokenizer
 
-    tokenizer = WordPieceTokenizer.from_file(options.vocab)
+    tokenizer = read_tokenizer(dataclasses.replace(settings, vocab=options.vocab), tell=True)
     for text in options.text or _standard_input():
         ids, tokens, offsets = tokenizer.encode_with_offsets(text)
         found = {
@@ -77,7 +84,7 @@ def tokenize(options):
             "ids": [int(number) for number in ids],
             "offsets": [list(pair) for pair in offsets],
         }
-        print(json.dumps(found) if options.json else " ".join(tokens))
+        print(json_text(found) if options.json else " ".join(tokens))
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ class PrepareOptions(Settings):
     out: str = setting(help="folder to write", metavar="DIR")
     corpus: list[str] | None = setting(
         None,
-        "UTF-8 text: files, folders, globs or .gz files, with blank lines between documents",
+        CORPUS,
         metavar="PATH",
         shown_default=DEFAULT_CORPUS,
     )
@@ -99,8 +106,12 @@ class PrepareOptions(Settings):
 
 @command(
     Options(PrepareOptions),
-    Options(RunSettings, only=("vocab", "seed")),
-    examples=("--corpus books/ --out prepared --vocab-size 8192",),
+    Options(RunSettings, only=("vocab", *CASE, "seed")),
+    examples=(
+        "--corpus books/ --out prepared --vocab-size 8192",
+        "--corpus articles.jsonl.gz --cased --out prepared",
+        "--corpus /dev/stdin --out prepared",
+    ),
 )
 def prepare(options, settings):
     """Turn text into memory-mapped files of tokens.
@@ -109,11 +120,20 @@ def prepare(options, settings):
     """
     from minielectra.data.dataset.prepare import prepare
     from minielectra.data.text.default_corpus import default_corpus
-    from minielectra.data.wordpiece import WordPieceTokenizer
+    from minielectra.formats.locks import locked_beside
+    from minielectra.pretraining.run_data import read_tokenizer
 
-    tokenizer = WordPieceTokenizer.from_file(settings.vocab) if settings.vocab else options.vocab_size
-    corpus = options.corpus or default_corpus()
-    dataset = prepare(corpus, options.out, tokenizer, options.held_out_fraction, settings.seed, progress=True)
+    with locked_beside(options.out):
+        dataset = prepare(
+            options.corpus or default_corpus(),
+            options.out,
+            read_tokenizer(settings, tell=True) or options.vocab_size,
+            options.held_out_fraction,
+            settings.seed,
+            lowercase=not settings.cased,
+            strip_accents=False if settings.keep_accents else None,
+            progress=True,
+        )
     print(
         f"{dataset.train.n_tokens:,} tokens to train on, {dataset.heldout.n_tokens:,} held out, "
         f"{len(dataset.tokenizer):,} word pieces"
@@ -122,5 +142,14 @@ def prepare(options, settings):
 
 
 def _standard_input():
-    """The lines of standard input, without their ends."""
-    return (line.rstrip("\n") for line in sys.stdin)
+    """The lines of standard input, without their ends: UTF-8 or, if a line is not, Latin-1."""
+    for raw in getattr(sys.stdin, "buffer", sys.stdin):
+        line = raw if isinstance(raw, str) else _decoded(raw)
+        yield line.removesuffix("\n").removesuffix("\r")
+
+
+def _decoded(raw):
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")

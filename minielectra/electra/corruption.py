@@ -31,9 +31,8 @@ class MaskedBatch:
     valid: object  # [B, T] bool, False at padding
     positions: object  # [B, K] chosen positions
     weights: object  # [B, K] float32: 1 if the slot is used, 0 if the example is too short for it
-    padded: bool = (
-        True  # whether any position is padding: known on the host, so that nobody has to ask a device
-    )
+    padded: bool = True  # whether any position is padding: known on the host, so no device need be asked
+    vocab_size: int | None = None  # word pieces; the model may have more rows, which are no words
 
     @property
     def valid_or_none(self):
@@ -54,7 +53,7 @@ class MaskedBatch:
 
     def _map(self, change):
         arrays = (self.input_ids, self.masked_ids, self.segments, self.valid, self.positions, self.weights)
-        return MaskedBatch(*map(change, arrays), self.padded)
+        return MaskedBatch(*map(change, arrays), self.padded, self.vocab_size)
 
 
 def choose_positions(candidates, lengths, slots, fraction, random, with_replacement=False):
@@ -82,7 +81,8 @@ def mask_batch(input_ids, valid, segments, special_ids, mask_id, vocab_size, con
     """Choose positions and mask them -> MaskedBatch, on the host.
 
     input_ids, segments [B, T] int32, valid [B, T] bool; special_ids: ids that are never chosen; mask_id: that
-    of [MASK]; config: PretrainingConfig; random: np.random.Generator.
+    of [MASK]; vocab_size: number of word pieces, which may be less than the model's; config:
+    PretrainingConfig; random: np.random.Generator.
     """
     candidates = valid.copy()
     for special in special_ids:
@@ -103,7 +103,8 @@ def mask_batch(input_ids, valid, segments, special_ids, mask_id, vocab_size, con
     masked_ids = input_ids.copy()
     np.put_along_axis(masked_ids, positions, np.where(used, shown, original), axis=1)
     weights = used.astype(np.float32)
-    return MaskedBatch(input_ids, masked_ids, segments, valid, positions, weights, not valid.all())
+    padded = not valid.all()
+    return MaskedBatch(input_ids, masked_ids, segments, valid, positions, weights, padded, vocab_size)
 
 
 def sample_categorical(p, u, temperature=1.0):

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from minielectra.errors import InputError
 from minielectra.settings import Settings, setting
 
+# Hugging Face's names. nn/layers.py says which operation each means; here they stand without NumPy.
+ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish")
+
 
 @dataclass(frozen=True)
 class ElectraConfig(Settings):
@@ -20,7 +23,7 @@ class ElectraConfig(Settings):
     num_hidden_layers: int = setting(12, "transformer blocks", at_least=1)
     num_attention_heads: int = setting(4, "attention heads per block; they divide hidden_size", at_least=1)
     intermediate_size: int = setting(1024, "features inside each block's feed-forward network", at_least=1)
-    hidden_act: str = setting("gelu", "activation", choices=("gelu", "gelu_new", "gelu_pytorch_tanh"))
+    hidden_act: str = setting("gelu", "activation", choices=ACTIVATIONS)
     hidden_dropout_prob: float = setting(0.1, "dropout of features", at_least=0, below=1)
     attention_probs_dropout_prob: float = setting(0.1, "dropout of attention's weights", at_least=0, below=1)
     max_position_embeddings: int = setting(512, "the longest sequence, in tokens", at_least=1)

@@ -30,6 +30,7 @@ class Electra:
     """The embeddings and the encoder: what both towers and every fine-tuned model are built on."""
 
     config_class = ElectraConfig
+    head_name = "pre-training"  # what messages call the head
     per_token = True  # whether a call gives a result per token, or one per sequence
 
     def __init__(self, config, parameters=None, prefix="", xp=np, dtype=np.float32):
@@ -120,6 +121,9 @@ class Electra:
             )
         if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= self.config.vocab_size):
             raise ValueError(f"token ids must lie in 0 … {self.config.vocab_size - 1}")
+        kinds = self.config.type_vocab_size
+        if kinds > 1 and ids.size and (int(segments.min()) < 0 or int(segments.max()) >= kinds):
+            raise ValueError(f"token_type_ids must lie in 0 … {kinds - 1}")
         return ids, valid, segments
 
 
@@ -138,6 +142,8 @@ class ElectraForMaskedLM(Electra):
 
     Head: Linear(H→E), GELU, LayerNorm(E), then the transposed *word table* (tied) and a bias.
     """
+
+    head_name = "generator"
 
     def __init__(self, config, parameters=None, prefix="", xp=np, dtype=np.float32):
         super().__init__(config, parameters, prefix, xp, dtype)
@@ -197,6 +203,8 @@ class PreTrainingCache(NamedTuple):
 
 class ElectraForPreTraining(Electra):
     """The discriminator: for every token the logit of "replaced". Head: Linear(H→H), GELU, Linear(H→1)."""
+
+    head_name = "discriminator"
 
     def __init__(self, config, parameters=None, prefix="", xp=np, dtype=np.float32):
         super().__init__(config, parameters, prefix, xp, dtype)

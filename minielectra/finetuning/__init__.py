@@ -9,10 +9,11 @@ The walk of an example, and the file that takes each step:
     example     -> Encoded       tasks/, encode            token ids, segments, target
     Encoded     -> TaskBatch     sequences.py
     TaskBatch   -> logits        heads.py                  the encoder with a head
-    logits      -> loss          losses.py                 only in training: objective.py joins head and loss
+    logits      -> loss          task_losses.py            only in training: objective.py joins head and loss
     logits      -> prediction    tasks/, decode            a label, tags, an answer
     predictions -> scores        tasks/, score; metrics/
 
-experiment.py runs it all: backbone.py makes the model to start from, loop.py trains it with one seed.
+experiment.py runs it all: backbone.py makes the model to start from, loop.py trains it with one seed,
+unfinished.py saves it as it goes on, so that it can be stopped and resumed.
 What the user may choose is in experiment_settings.py and finetuning_config.py.
 """

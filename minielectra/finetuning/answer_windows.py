@@ -35,21 +35,28 @@ def context_windows(count, room):
 
 
 def best_window(spans, count):
-    """For each token the window with the most context on its poorer side -> [count] indices into `spans`."""
-    place = np.arange(count)
-    scores = []
-    for start, stop in spans:
+    """For each token the window with the most context on its poorer side -> [count] indices into `spans`.
+
+    The first of several that are equally good. Every token must be in a window.
+    """
+    best, owner = np.full(count, -np.inf), np.zeros(count, np.int64)
+    for w, (start, stop) in enumerate(spans):
+        place = np.arange(start, stop)
         context = np.minimum(place - start, stop - 1 - place) + 0.01 * (stop - start)
-        scores.append(np.where((place >= start) & (place < stop), context, -1.0))
-    return np.stack(scores).argmax(axis=0)
+        better = np.flatnonzero(context > best[start:stop]) + start
+        owner[better], best[better] = w, context[better - start]
+    return owner
 
 
 def best_answers(logits, window):
     """The answers in one window, from its N_BEST starts and N_BEST ends.
 
-    logits [T, 2] of the sequence -> list of (logit, first character, character after the last).
+    logits [T, 2] of the sequence -> list of (logit, first character, character after the last), empty if the
+    window is.
     """
     count = len(window.offsets)
+    if not count:
+        return []
     start, end = (logits[window.begin : window.begin + count, i] for i in (0, 1))
     starts = np.argsort(-np.where(window.best, start, -np.inf), kind="stable")[:N_BEST]
     ends = np.argsort(-end, kind="stable")[:N_BEST]

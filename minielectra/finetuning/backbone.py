@@ -15,7 +15,6 @@ from minielectra.errors import InputError
 from minielectra.finetuning.heads import HeadConfig
 from minielectra.finetuning.objective import FinetuningObjective
 from minielectra.formats import huggingface
-from minielectra.formats.weights import find_arrays
 from minielectra.nn.parameters import misfits
 from minielectra.pretraining.load import is_run, load_pretraining, load_tokenizer, model_directory
 from minielectra.pretraining.pretraining_config import PretrainingConfig
@@ -42,15 +41,16 @@ def read_backbone(source):
         return Backbone(tower.config, _encoder(tower.standalone_state()), tokenizer, objective.config)
     directory = model_directory(source)
     config = huggingface.load_config(directory, ElectraConfig)
-    arrays = _encoder(find_arrays(directory))
+    arrays = _encoder(huggingface.model_arrays(directory))
     where = f"{directory}: does not hold an encoder of the sizes in config.json"
     if config.num_hidden_layers > len(arrays):  # before a million layers are made
         raise InputError(f"{where} ({config.num_hidden_layers} layers, but only {len(arrays)} arrays)")
     expected = Electra(config).parameters.shapes  # takes no memory
     if problems := misfits(expected, {name: array.shape for name, array in arrays.items()}):
         raise InputError(f"{where} ({problems})")
-    tokenizer = load_tokenizer(directory, config)
+    tokenizer = load_tokenizer(directory, config.vocab_size)
     state = {name: array.read() for name, array in arrays.items()}
+    config = dataclasses.replace(config, pad_token_id=tokenizer.pad_id)
     return Backbone(config, state, tokenizer, PretrainingConfig())
 
 
@@ -98,5 +98,5 @@ def _encoder(state):
     return {
         name: x
         for name, x in state.items()
-        if name.startswith("electra.") and not name.endswith(huggingface.CONSTANT)
+        if name.startswith(huggingface.ENCODER) and not name.endswith(huggingface.CONSTANT)
     }

@@ -6,7 +6,6 @@ It is a directory in Hugging Face's layout (config.json, model.safetensors, voca
     results.json   the settings of the experiment, and the development scores of every seed
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,10 @@ from minielectra import backend
 from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.errors import InputError
 from minielectra.finetuning import tasks
+from minielectra.finetuning.foreign import read_foreign_task
 from minielectra.finetuning.loop import LabelledSet, evaluate, predict
 from minielectra.formats.files import read_json, write_text
+from minielectra.formats.json_text import json_text
 from minielectra.nn.parameters import replica
 
 TASK_FILE, RESULTS_FILE = "task.json", "results.json"
@@ -30,16 +31,42 @@ def save_finetuned(directory, task, model, result, tokenizer, max_length, result
     results.json. Raises InputError or OSError if it cannot be written.
     """
     directory = Path(directory)
-    trained = replica(model, np, result.flat, np.zeros_like(result.flat))
+    trained = replica(model, np, result.flat.copy(), np.zeros_like(result.flat))
+    settings = _fold_scale(trained, result.task_settings)
     trained.save_pretrained(directory, tokenizer)
     about = {
         "head": task.head,
         "max_length": max_length,
         "lowercase": tokenizer.lowercase,
-        **result.task_settings,
+        **settings,
     }
-    write_text(directory / RESULTS_FILE, json.dumps(results, indent=1) + "\n")
-    write_text(directory / TASK_FILE, json.dumps(about, indent=1) + "\n")
+    write_text(directory / RESULTS_FILE, json_text(results, indent=1) + "\n")
+    write_text(directory / TASK_FILE, json_text(about, indent=1) + "\n")
+
+
+def _fold_scale(model, settings):
+    """Multiply the last layer of a regression by its scale -> the settings that go with it, of scale 1.
+
+    A regression learns numbers divided by `scale`, of which other libraries know nothing: their logits should
+    be the predictions themselves.
+    """
+    scale = settings.get("scale", 1.0)
+    if scale == 1.0:
+        return settings
+    model.out.weight.value[...] *= scale
+    model.out.bias.value[...] *= scale
+    return settings | {"scale": 1.0}
+
+
+def finished(directory):
+    """Whether `directory` holds a whole fine-tuned model."""
+    return (Path(directory) / TASK_FILE).is_file()
+
+
+def read_results(directory):
+    """results.json of a fine-tuned directory. Raises InputError if it is missing or damaged."""
+    path = Path(directory) / RESULTS_FILE
+    return read_json(path, f"{path}: missing")
 
 
 class Finetuned:
@@ -49,11 +76,15 @@ class Finetuned:
     sequence).
     """
 
-    def __init__(self, directory, device="cpu"):
-        """device: "cpu" or "gpu". Raises InputError if `directory` is not one that `finetune` wrote."""
+    def __init__(self, directory, device="cpu", reader_options=None):
+        """device: "cpu" or "gpu".
+
+        reader_options {option of `finetune`: value}: how files are written, if no task.json says so, because
+        transformers wrote the directory. Raises InputError if it holds no classifier.
+        """
         directory = Path(directory)
         xp = backend.load(device)
-        self.task, max_length = _read_task(directory)
+        self.task, max_length = _read_task(directory, reader_options or {})
         model = self.task.model_class.from_pretrained(directory)
         if len(model.config.labels) != len(self.task.labels):
             raise InputError(
@@ -81,10 +112,14 @@ class Finetuned:
         return self.task.encode(examples, self.tokenizer, self.max_length, labelled=False)
 
 
-def _read_task(directory):
-    """task.json -> Task, max_length. Raises InputError."""
+def _read_task(directory, reader_options):
+    """task.json, or what config.json says without it -> Task, max_length. Raises InputError."""
     path = directory / TASK_FILE
+    if not path.exists() and (directory / "config.json").exists():
+        return read_foreign_task(directory, reader_options)
     about = read_json(path, f"{directory}: has no task.json; make it with `minielectra finetune`")
+    for name in reader_options:
+        raise InputError(f"--{name}: {path} says how files are written; leave it out")
     settings = {name: value for name, value in about.items() if name not in _NOT_THE_TASKS}
     try:
         task = tasks.find(about["name"]).from_settings(settings)

@@ -1,18 +1,25 @@
 """An experiment: a task learnt with several seeds, from a pre-trained encoder and perhaps from scratch."""
 
 import dataclasses
-import os
-from pathlib import Path
+import sys
+from contextlib import nullcontext
 
 import numpy as np
 
 from minielectra import backend
 from minielectra.errors import InputError
-from minielectra.finetuning import tasks
+from minielectra.finetuning import tasks, unfinished
 from minielectra.finetuning.backbone import make_objective, read_backbone
-from minielectra.finetuning.directory import save_finetuned
+from minielectra.finetuning.directory import finished, read_results, save_finetuned
+from minielectra.finetuning.experiment_settings import CHANGEABLE, PATHS
 from minielectra.finetuning.finetuning_config import FinetuningConfig
-from minielectra.finetuning.loop import LabelledSet, comparable, finetune
+from minielectra.finetuning.loop import LabelledSet, finetune
+from minielectra.finetuning.unfinished import Keeper, fingerprint
+from minielectra.formats.locks import claimed
+from minielectra.runs.checkpoints import list_checkpoints
+from minielectra.runs.run_folder import other_versions
+from minielectra.training.interruptions import interruptible
+from minielectra.training.processes import WorkerLost
 
 HELD_OUT = 10  # without a development file, every tenth example is held out
 PRETRAINED, FROM_SCRATCH = "pre-trained", "from scratch"  # the starts of a training, as results name them
@@ -22,44 +29,135 @@ def run_experiment(settings, options=None):
     """Fine-tune, write the directory `settings.out` -> results, as results.json holds them.
 
     settings: ExperimentSettings; options {field of FinetuningConfig: value}: what the user chose, in place of
-    what suits the model and the task. Raises InputError for anything that cannot be used, before training.
+    what suits the model and the task. If `settings.out` holds the same experiment, unfinished, it goes on
+    there. Raises InputError for anything that cannot be used, before training, with nothing left on disk;
+    Interrupted on Ctrl-C and the like, after saving.
+    """
+    options = options or {}
+    if settings.out is None:
+        return _run(settings, options)
+    tasks.find(settings.task)
+    unfinished.check_out(settings.out)
+    with claimed(settings.out) as claim:
+        unfinished.check_out(settings.out)
+        if finished(settings.out):  # killed between the last file of the model and the end
+            unfinished.clear(settings.out)
+            return read_results(settings.out)
+        record = unfinished.begin(settings, options)
+        try:
+            return _go_on(record, settings)
+        except InputError as error:
+            resumable = isinstance(error, WorkerLost) or list_checkpoints(settings.out)
+            if record.new and not resumable:
+                claim.undo(unfinished.FILES)
+            raise
+
+
+def resume_experiment(folder, given=None, options=None):
+    """Take an unfinished experiment to its end -> results, as results.json holds them.
+
+    given {field of ExperimentSettings: value}, options {field of FinetuningConfig: value}: what the user says
+    again; only those in CHANGEABLE may differ from what was begun. Raises InputError and Interrupted as
+    `run_experiment` does.
+    """
+    if not finished(folder):
+        unfinished.read(folder)  # so that the lock is only looked for where there is something
+    with claimed(folder):
+        if finished(folder):
+            unfinished.clear(folder)
+            return read_results(folder)
+        record = unfinished.read(folder)
+        record.check_same(given or {}, options or {})
+        changed = {name: value for name, value in (given or {}).items() if name in CHANGEABLE}
+        return _go_on(record, dataclasses.replace(record.settings, **changed | {"out": str(folder)}))
+
+
+def _go_on(record, settings):
+    """Run the experiment of a Record -> results."""
+    if told := other_versions(record.content.get("versions")):
+        print(f"{record.folder}: {told}", file=sys.stderr)
+    if checkpoints := list_checkpoints(record.folder):
+        print(f"{record.folder}: goes on after step {checkpoints[-1][0]:,}", file=sys.stderr)
+    try:
+        results = _run(dataclasses.replace(record.settings, **_changeable(settings)), record.options, record)
+    except WorkerLost:
+        raise WorkerLost(f"continue with --resume {record.folder}") from None
+    unfinished.clear(record.folder)
+    return results
+
+
+def _changeable(settings):
+    return {name: getattr(settings, name) for name in CHANGEABLE}
+
+
+def _run(settings, options, record=None):
+    """Read, train, and write the directory `settings.out`, if any -> results.
+
+    record: of the folder; None: nothing is saved on the way.
     """
     xp = backend.load(settings.device)
     task_class = tasks.find(settings.task)
     reader_options = settings.reader_options(task_class)
-    _check_out(settings.out)
     task, examples = task_class.from_file(settings.task, settings.train, reader_options)
     backbone = read_backbone(settings.model)
     train_examples, dev_examples = _split(task, examples, settings)
-    config = FinetuningConfig.suited_to(backbone.config, task.max_length, options or {})
+    config = _config(backbone, task, options, record)
     tokenizer = backbone.tokenizer
     train = task.encode(train_examples, tokenizer, config.max_length)
     dev = LabelledSet(dev_examples, task.encode(dev_examples, tokenizer, config.max_length))
-    if settings.out is not None:
-        os.makedirs(settings.out, exist_ok=True)  # if this fails, it should fail before the training
-    seed_results = {start: [] for start in _starts(settings)}
-    for start in seed_results:
-        for seed in range(settings.seed, settings.seed + settings.seeds):
+    if record is not None:
+        _check_unchanged(record, config, fingerprint([*train, *dev.encoded], dev_examples, backbone.state))
+    shown = {name: getattr(settings, name) for name in PATHS} if record is None else record.shown
+    first, last = settings.seed, settings.seed + settings.seeds
+    trainings = [(start, seed) for start in _starts(settings) for seed in range(first, last)]
+    with nullcontext() if record is None else interruptible() as stop:
+        keeper = Keeper(record and record.folder, settings.checkpoint_every, stop)
+        for start, seed in trainings[len(keeper.finished) :]:
             objective = make_objective(backbone, task, config, seed, start == FROM_SCRATCH, xp)
             label = f"{settings.task}, {start}, seed {seed}"
-            result = finetune(objective, task, train, dev, tokenizer, seed, settings.threads, label=label)
-            seed_results[start].append(result)
-    results = {
-        "task": settings.task,
-        "model": settings.model,
-        "train": settings.train,
-        "dev": settings.dev,
-        "n_train": len(train_examples),
-        "n_dev": len(dev_examples),
-        "metrics": list(task.metrics),
-        "settings": {"head": task.head, **dataclasses.asdict(config)},
-        "starts": {start: _summary(task, found) for start, found in seed_results.items()},
-    }
-    if settings.out is not None:
-        first_start, main_metric = next(iter(seed_results.values())), task.metrics[0]
-        best = max(first_start, key=lambda result: comparable(result.best[main_metric]))
-        save_finetuned(settings.out, task, objective.model, best, tokenizer, config.max_length, results)
+            result = finetune(
+                objective, task, train, dev, tokenizer, seed, settings.threads, label=label, keeper=keeper
+            )
+            keeper.finish(start, result, task.metrics[0])
+        results = {
+            "task": settings.task,
+            "model": shown["model"],
+            "train": shown["train"],
+            "dev": shown["dev"],
+            "n_train": len(train_examples),
+            "n_dev": len(dev_examples),
+            "metrics": list(task.metrics),
+            "settings": {"head": task.head, **dataclasses.asdict(config)},
+            "starts": {
+                start: _summary(task, [result for own, result in keeper.finished if own == start])
+                for start in _starts(settings)
+            },
+        }
+        if settings.out is not None:
+            best, model = keeper.chosen, objective.model
+            save_finetuned(settings.out, task, model, best, tokenizer, config.max_length, results)
     return results
+
+
+def _config(backbone, task, options, record):
+    """The FinetuningConfig: the recorded one or, before there is one, what suits the model and the task."""
+    if record is None or "config" not in record.content:
+        return FinetuningConfig.suited_to(backbone.config, task.max_length, options)
+    try:
+        return FinetuningConfig(**record.content["config"])
+    except TypeError as error:
+        raise InputError(f"{record.folder}: written by another version ({error})") from None
+
+
+def _check_unchanged(record, config, now):
+    """Record the configuration and the fingerprint `now`, or raise InputError if that is another one."""
+    if record.content.get("fingerprint", now) != now:
+        raise InputError(
+            f"{record.folder}: the examples or the model have changed since this fine-tuning began; "
+            "bring them back, or start again with another --out"
+        )
+    if "config" not in record.content:
+        record.note(config=dataclasses.asdict(config), fingerprint=now)
 
 
 def format_results(results):
@@ -71,7 +169,8 @@ def format_results(results):
         for name in names:
             deviation = summary["deviation"][name]
             spread = "" if deviation is None else f" ± {deviation:.4f}"
-            cells += f"{summary['mean'][name]:.4f}{spread}".rjust(26)
+            mean = summary["mean"][name]  # null in results.json is NaN
+            cells += f"{float('nan') if mean is None else mean:.4f}{spread}".rjust(26)
         lines.append(f"{start:24}{cells}")
     count = len(next(iter(results["starts"].values()))["seeds"])
     seeds = "one seed, at its best evaluation"
@@ -79,11 +178,6 @@ def format_results(results):
         seeds = f"mean and standard deviation over {count} seeds, each at its best evaluation"
     sizes = f"{results['n_train']:,} training examples, {results['n_dev']:,} development examples"
     return "\n".join([*lines, f"({sizes}; {seeds})"])
-
-
-def _check_out(out):
-    if out is not None and Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
-        raise InputError(f"{out}: exists and is not an empty folder; choose another --out")
 
 
 def _split(task, examples, settings):

@@ -7,7 +7,8 @@ from minielectra.errors import InputError
 from minielectra.finetuning import tasks
 from minielectra.settings import Settings, setting
 
-_PATHS = ("model", "train", "dev", "out")
+PATHS = ("model", "train", "dev", "out")
+CHANGEABLE = ("threads", "checkpoint_every", "out")  # what a resumed experiment may have otherwise
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class ExperimentSettings(Settings):
 
     task: str = setting(
         help="cola, sst-2, mrpc, rte, sts-b, qqp, mnli, qnli or wnli (GLUE's files as they come); "
-        "classification or regression (TSV, CSV, or lines of a label and a text); "
+        "classification or regression (TSV, CSV, JSON Lines, or lines of a label and a text); "
         "tagging (CoNLL columns); squad (JSON)",
         metavar="TASK",
         positional=True,
@@ -48,7 +49,12 @@ class ExperimentSettings(Settings):
     )
     tag: int | None = setting(None, "tagging: column of the tags, likewise", shown_default="the last")
     separator: str | None = setting(
-        None, "tagging: what separates columns", shown_default="a TAB if the file has one, else spaces"
+        None,
+        "tables and tagging: what separates columns",
+        shown_default="TAB in .tsv, found out in .csv; tagging: a TAB if the file has one, else spaces",
+    )
+    checkpoint_every: int | None = setting(
+        None, "steps between checkpoints", at_least=1, shown_default="about one checkpoint per minute"
     )
     threads: int | None = setting(
         None, "shards of a batch to compute at the same time", at_least=1, shown_default="all"
@@ -57,7 +63,7 @@ class ExperimentSettings(Settings):
     seed: int = setting(0, "the first seed", at_least=0)
 
     def __post_init__(self):
-        for name in _PATHS:
+        for name in PATHS:
             if isinstance(getattr(self, name), os.PathLike):
                 object.__setattr__(self, name, os.fspath(getattr(self, name)))
         super().__post_init__()

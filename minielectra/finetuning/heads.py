@@ -78,6 +78,7 @@ class ElectraForSequenceClassification(Electra):
     """A label, or a number, per sequence: [CLS], dropout, Linear(H→H), GELU, dropout, Linear(H→L)."""
 
     config_class = HeadConfig
+    head_name = "classification"
     per_token = False
 
     def __init__(self, config, parameters=None, prefix="", xp=np, dtype=np.float32):
@@ -169,6 +170,8 @@ class _ElectraForTokens(Electra):
 class ElectraForTokenClassification(_ElectraForTokens):
     """A label per token: dropout, Linear(H→L)."""
 
+    head_name = "tagging"
+
     def __init__(self, config, parameters=None, prefix="", xp=np, dtype=np.float32):
         super().__init__(config, parameters, prefix, xp, dtype)
         self._add_head(f"{prefix}classifier", config.hidden_dropout_prob)
@@ -179,6 +182,8 @@ class ElectraForQuestionAnswering(_ElectraForTokens):
 
     Logits [..., 0] are for the start, [..., 1] for the end.
     """
+
+    head_name = "question-answering"
 
     def __init__(self, config, parameters=None, prefix="", xp=np, dtype=np.float32):
         super().__init__(config, parameters, prefix, xp, dtype)

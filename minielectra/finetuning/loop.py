@@ -31,8 +31,19 @@ class SeedResult:
     seed: int
     history: list  # of {"epoch", "step", "loss", scores on the development set …}, one entry per evaluation
     best: dict  # the entry of `history` with the best main score
-    flat: np.ndarray  # [P] the parameters at that evaluation, on the host
+    flat: np.ndarray | None  # [P] the parameters at that evaluation, on the host; None: not kept
     task_settings: dict  # `task.settings` at that evaluation, with what was tuned
+
+
+@dataclass
+class Standing:
+    """Where training with one seed stands; the engine has the weights and what the optimizer remembers."""
+
+    seed: int
+    step: int  # steps done
+    history: list  # see SeedResult
+    losses: list  # of the steps since the last evaluation
+    best: SeedResult | None  # so far
 
 
 class Plan(NamedTuple):
@@ -62,45 +73,54 @@ def make_plan(config, n_train, n_dev):
     return Plan(steps_per_epoch, steps, round(config.warmup_fraction * steps), min(steps_per_epoch, every))
 
 
-def finetune(objective, task, train, dev, tokenizer, seed, threads=None, progress=True, label=""):
+def finetune(
+    objective, task, train, dev, tokenizer, seed, threads=None, progress=True, label="", keeper=None
+):
     """Train a FinetuningObjective -> SeedResult.
 
     train: list of Encoded; dev: LabelledSet, which chooses the best evaluation (a NaN counts as the worst
-    score); label: what the progress bar says. Raises InputError if the loss stops being a finite number.
+    score); label: what the progress bar says; keeper: a `finetuning.unfinished.Keeper`, which saves now and
+    then, and brings back what an earlier process saved. Raises InputError if the loss stops being a finite
+    number, and what the keeper raises.
     """
     config = objective.config
     plan, main_metric = make_plan(config, len(train), len(dev.encoded)), task.metrics[0]
     lengths = [len(sequence.ids) for sequence in train]
-    history, losses, best = [], [], None
-    with (
-        closing(make_engine(objective, threads)) as engine,
-        tqdm(total=plan.steps, desc=label, unit="step", disable=not progress) as bar,
-    ):
-        for step in range(plan.steps):
-            epoch, place = divmod(step, plan.steps_per_epoch)
-            if place == 0:
-                order = np.random.default_rng([seed, Purpose.EPOCH_ORDER, epoch])
-                batches = epoch_batches(lengths, config.batch_size, order)
-            batch = pad_batch([train[i] for i in batches[place]], tokenizer.pad_id)
-            rate = learning_rate(step, plan.steps, config.learning_rate, plan.warmup)
-            result = engine.step(batch, rate, seed, step)
-            if not result.finite:
-                raise InputError(
-                    f"the loss is not finite at step {step + 1} of seed {seed}; "
-                    f"lower --learning-rate (now {config.learning_rate})"
-                )
-            losses.append(result.losses[0])
-            bar.update()
-            if plan.evaluates_after(step):
-                scores = evaluate(engine.objective.model, task, dev, tokenizer, tune=True)
-                progress_made = {"epoch": (step + 1) / plan.steps_per_epoch, "step": step + 1}
-                history.append({**progress_made, "loss": float(np.mean(losses)), **scores})
-                losses = []
-                if best is None or comparable(scores[main_metric]) > comparable(best.best[main_metric]):
-                    flat = to_host(engine.objective.parameters.flat).copy()
-                    best = SeedResult(seed, history, history[-1], flat, task.settings)
-                _show(bar, history[-1], main_metric, best)
-    return best
+    with closing(make_engine(objective, threads)) as engine:
+        now = Standing(seed, 0, [], [], None)
+        if keeper is not None:
+            now = keeper.restore(engine, now)
+        batches = None  # of the epoch; they follow from the seed and its number
+        bar = tqdm(total=plan.steps, initial=now.step, desc=label, unit="step", disable=not progress)
+        with bar:
+            while now.step < plan.steps:
+                if keeper is not None:
+                    keeper.save_if_due(engine, now, plan.steps)
+                epoch, place = divmod(now.step, plan.steps_per_epoch)
+                if place == 0 or batches is None:
+                    order = np.random.default_rng([seed, Purpose.EPOCH_ORDER, epoch])
+                    batches = epoch_batches(lengths, config.batch_size, order)
+                batch = pad_batch([train[i] for i in batches[place]], tokenizer.pad_id)
+                rate = learning_rate(now.step, plan.steps, config.learning_rate, plan.warmup)
+                result = engine.step(batch, rate, seed, now.step)
+                if not result.finite:
+                    raise InputError(
+                        f"the loss is not finite at step {now.step + 1} of seed {seed}; "
+                        f"lower --learning-rate (now {config.learning_rate})"
+                    )
+                now.losses.append(result.losses[0])
+                now.step += 1
+                bar.update()
+                if plan.evaluates_after(now.step - 1):
+                    scores = evaluate(engine.objective.model, task, dev, tokenizer, tune=True)
+                    reached = {"epoch": now.step / plan.steps_per_epoch, "step": now.step}
+                    now.history.append({**reached, "loss": float(np.mean(now.losses)), **scores})
+                    now.losses = []
+                    if now.best is None or better(scores, now.best.best, main_metric):
+                        flat = to_host(engine.objective.parameters.flat).copy()
+                        now.best = SeedResult(seed, now.history, now.history[-1], flat, task.settings)
+                    _show(bar, now.history[-1], main_metric, now.best)
+    return now.best
 
 
 def predict(model, task, examples, encoded, tokenizer):
@@ -117,9 +137,10 @@ def evaluate(model, task, labelled, tokenizer, tune=False):
     return task.score(labelled.examples, predictions)
 
 
-def comparable(score):
-    """A score that can be compared: NaN becomes the worst."""
-    return float(np.nan_to_num(score, nan=-np.inf))
+def better(scores, others, metric):
+    """Whether `scores` are better than `others`, both {metric: value}. NaN is the worst score."""
+    first, second = (float(np.nan_to_num(found[metric], nan=-np.inf)) for found in (scores, others))
+    return first > second
 
 
 def _show(bar, entry, metric, best):

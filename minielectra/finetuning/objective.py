@@ -29,7 +29,7 @@ class FinetuningCache(NamedTuple):
 class FinetuningObjective:
     """A head model with its loss, over one set of parameters.
 
-    `model`: the head model; `loss`: an instance of a class in losses.py; `config`: FinetuningConfig.
+    `model`: the head model; `loss`: an instance of a class in task_losses.py; `config`: FinetuningConfig.
     """
 
     def __init__(self, model_config, config, model_class, loss, xp=np, dtype=np.float32):

@@ -113,6 +113,19 @@ def read_json(path: str | PathLike, missing: str) -> dict:
     return value
 
 
+def clear_leftovers(folder: str | PathLike, names: str = ".+") -> None:
+    """Remove what killed processes left in `folder` while they were writing files or folders of these names.
+
+    names: a regular expression. What a living process writes, and links, stay.
+    """
+    if fcntl is None or not os.path.isdir(folder):
+        return
+    ours = re.compile(rf"\.{names}\.[0-9a-f]{{16}}\.partial")
+    for name in filter(ours.fullmatch, os.listdir(folder)):
+        with contextlib.suppress(OSError):  # a link, a file, in use by a living process, or already gone
+            _remove_unlocked(Path(folder, name))
+
+
 # Temporary folders. Each is locked while it is written, if the system can. The lock ends with the process at
 # the latest, so a folder that nobody has locked is a leftover of a process that was killed.
 
@@ -154,12 +167,7 @@ def _make_and_lock(path: Path, mode: int) -> tuple[Path, int | None]:
 
 def _remove_leftovers(path: Path) -> None:
     """Remove what killed processes left beside `path`: folders with exactly our names for it, never links."""
-    if fcntl is None or not path.parent.is_dir():
-        return
-    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.partial")
-    for name in filter(ours.fullmatch, os.listdir(path.parent)):
-        with contextlib.suppress(OSError):  # a link, a file, in use by a living process, or already gone
-            _remove_unlocked(path.with_name(name))
+    clear_leftovers(path.parent, re.escape(path.name))
 
 
 def _remove_unlocked(folder: Path) -> None:

@@ -12,6 +12,7 @@ from minielectra.formats.weights import find_arrays
 from minielectra.nn.parameters import misfits
 
 TIED = "generator_lm_head.weight"  # the word table again, in files that spell it out
+ENCODER = "electra."  # before the names of embeddings and encoder, in every model that has a head
 CONSTANT = "embeddings.position_ids"  # 0, 1, 2, …, which older versions wrote
 UNSUPPORTED = ("is_decoder", "add_cross_attention")  # would change what is computed
 
@@ -19,7 +20,8 @@ UNSUPPORTED = ("is_decoder", "add_cross_attention")  # would change what is comp
 def save_pretrained(model, directory, tokenizer=None):
     """Write an `Electra` model (its own tower only) and, if given, its tokenizer.
 
-    Existing files are replaced, each in one step. Raises InputError if the directory cannot be written.
+    Existing files are replaced, each in one step. With a tokenizer, config.json has its id of [PAD], and
+    files of an earlier tokenizer are removed. Raises InputError if the directory cannot be written.
     """
     directory = Path(directory)
     config = {
@@ -30,16 +32,26 @@ def save_pretrained(model, directory, tokenizer=None):
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with replacing(directory / "model.safetensors") as temporary:
-            save_file(
-                model.standalone_state(), temporary, metadata={"format": "pt"}
-            )  # transformers insists on it
+            # transformers insists on the metadata
+            save_file(model.standalone_state(), temporary, metadata={"format": "pt"})
+        if tokenizer is not None:
+            config["pad_token_id"] = tokenizer.pad_id
         write_json(directory / "config.json", config)
         if tokenizer is not None:
-            tokenizer.save(directory)
+            _save_tokenizer(tokenizer, directory, model.config)
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"{directory}: cannot be written ({reason(error)}); make room or choose another"
         ) from None
+
+
+def _save_tokenizer(tokenizer, directory, config):
+    """Write a tokenizer, with what other libraries must know of its model. Raises OSError."""
+    tokenizer.save(directory, config.max_position_embeddings)
+    if config.type_vocab_size == 1:  # else transformers would ask for segment 1, which is not there
+        path = directory / "tokenizer_config.json"
+        inputs = {"model_input_names": ["input_ids", "attention_mask"]}
+        write_json(path, read_json(path, f"{path}: missing") | inputs)
 
 
 def from_pretrained(kind, directory):
@@ -51,18 +63,45 @@ def from_pretrained(kind, directory):
     """
     directory = Path(directory)
     config = load_config(directory, kind.config_class)
-    arrays = {name: array for name, array in find_arrays(directory).items() if not name.endswith(CONSTANT)}
+    arrays = model_arrays(directory)
     tied = arrays.pop(TIED, None)
-    where = f"{directory}: does not hold an {kind.__name__} of config.json's sizes"
+    where = f"{directory}: does not hold an {kind.__name__}"
     if config.num_hidden_layers > len(arrays):  # before a million layers are made to be compared
-        raise InputError(f"{where} ({config.num_hidden_layers} layers, but only {len(arrays)} arrays)")
+        layers = f"{config.num_hidden_layers} layers, but only {len(arrays)} arrays"
+        raise InputError(f"{where} of config.json's sizes ({layers})")
     model = kind(config)  # takes no memory yet
-    if problems := misfits(model.parameters.shapes, {name: array.shape for name, array in arrays.items()}):
-        raise InputError(f"{where} ({problems})")
+    expected, found = model.parameters.shapes, {name: array.shape for name, array in arrays.items()}
+    if problems := misfits(expected, found):
+        if _only_lacks_the_head(expected, found):
+            raise InputError(
+                f"{where}: its encoder has no {kind.head_name} head ({problems}); give a directory with one, "
+                "or fine-tune this one"
+            )
+        raise InputError(f"{where} of config.json's sizes ({problems})")
     model.parameters.load_state({name: array.read() for name, array in arrays.items()})
     if tied is not None and not np.array_equal(tied.read(), model.embeddings.word.value):
         raise InputError(f"{directory}: {TIED} differs from the word table; the two are one matrix here")
     return model
+
+
+def model_arrays(directory):
+    """{name: StoredArray} of a model's weights, those of embeddings and encoder under `electra.…`.
+
+    `ElectraModel` of transformers, the encoder alone, writes the same arrays without this prefix. Raises
+    InputError if there are none or a file is damaged.
+    """
+    arrays = {name: array for name, array in find_arrays(directory).items() if not name.endswith(CONSTANT)}
+    if any(name.startswith(ENCODER) for name in arrays):
+        return arrays
+    alone = ("embeddings.", "embeddings_project.", "encoder.")
+    return {ENCODER + name if name.startswith(alone) else name: array for name, array in arrays.items()}
+
+
+def _only_lacks_the_head(expected, found):
+    """Whether the arrays `found` {name: shape} are an encoder like that of `expected`, without its head."""
+    encoder = {name for name in expected if name.startswith(ENCODER)}
+    fits = all(found.get(name) == tuple(expected[name]) for name in encoder)
+    return fits and any(name not in found for name in expected if name not in encoder)
 
 
 def load_config(directory, kind):

@@ -4,9 +4,9 @@ from itertools import chain
 
 import numpy as np
 
-from minielectra.gradcheck.finetuning import heads_and_losses
-from minielectra.gradcheck.models import layers, objectives, towers
-from minielectra.gradcheck.operations import operations
+from minielectra.gradcheck.head_checks import heads_and_losses
+from minielectra.gradcheck.model_checks import layers, objectives, towers
+from minielectra.gradcheck.operation_checks import operations
 
 
 def check_all(seed=0):

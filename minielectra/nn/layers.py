@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from minielectra import ops
-from minielectra.backend import RandomStream, Workspace, allocator, keep_probability
+from minielectra.backend import RandomStream, Workspace, allocator, array_module, keep_probability
 
 
 @dataclass
@@ -93,13 +93,17 @@ ACTIVATIONS = {
     "gelu": (ops.gelu_forward, ops.gelu_backward),
     "gelu_new": (ops.gelu_tanh_forward, ops.gelu_tanh_backward),
     "gelu_pytorch_tanh": (ops.gelu_tanh_forward, ops.gelu_tanh_backward),
+    "relu": (ops.relu_forward, ops.relu_backward),
+    "silu": (ops.silu_forward, ops.silu_backward),
+    "swish": (ops.silu_forward, ops.silu_backward),
 }
 
 
 class Activation:
-    """The activation that a configuration names.
+    """The activation that a configuration names, by one of Hugging Face's names.
 
-    `gelu` is the exact form, `gelu_new` and `gelu_pytorch_tanh` are the tanh form.
+    `gelu` is GELU's exact form, `gelu_new` and `gelu_pytorch_tanh` are its tanh form. `swish` is another name
+    for `silu`.
     """
 
     def __init__(self, name):
@@ -159,7 +163,12 @@ class Embeddings:
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, input_ids, segments, context):
-        """input_ids, segments [B, T] -> y [B·T, E]"""
+        """input_ids, segments [B, T] -> y [B·T, E]
+
+        If the table has one kind of segment only, every token is of that kind, whatever `segments` says.
+        """
+        if self.segment.shape[0] == 1:
+            segments = array_module(segments).zeros_like(segments)
         x, tables = ops.embeddings_forward(
             input_ids, segments, self.word.value, self.position.value, self.segment.value
         )

@@ -87,8 +87,11 @@ class Parameters:
         if any(left.stop != right.start for left, right in pairwise(parts)):
             raise ValueError(f"not neighbours in the flat buffer: {', '.join(names)}")
         rows = sum(part.shape[0] for part in parts)
-        self._joined.append(Parameter(self, parts[0].start, parts[-1].stop, (rows, *parts[0].shape[1:])))
-        return self._joined[-1]
+        handle = Parameter(self, parts[0].start, parts[-1].stop, (rows, *parts[0].shape[1:]))
+        self._joined.append(handle)
+        if self._flat is not None:
+            handle.bind(self._flat, self._grad)
+        return handle
 
     @property
     def shapes(self):
@@ -144,6 +147,21 @@ class Parameters:
         """All gradients, [P]."""
         self.allocate()
         return self._grad
+
+    # `parameters.flat -= x` changes the array and then assigns it: allowed, as long as it is the same one.
+
+    @flat.setter
+    def flat(self, array):
+        self._must_be_the_same(array, self._flat)
+
+    @grad.setter
+    def grad(self, array):
+        self._must_be_the_same(array, self._grad)
+
+    @staticmethod
+    def _must_be_the_same(array, buffer):
+        if array is not buffer:
+            raise AttributeError("write into the buffer with [...], or use bind() for another one")
 
     def zero_grad(self):
         """Set every gradient to 0."""

@@ -1,7 +1,8 @@
 """What pre-training minimises: one file per objective.
 
 Each file defines `OBJECTIVE`, a class that satisfies `training.contracts.Objective` and is made as
-Kind(model_config, config, xp, dtype). Adding one means adding a file: its name is the value of `--objective`.
+Kind(model_config, config), with `xp` and `dtype` as options. Adding one means adding a file: its name is the
+value of `--objective`. Listing the names imports none of them.
 """
 
 import importlib

@@ -47,12 +47,15 @@ def generator_forward(tower, batch, normalizer, context):
     GeneratorCache.
 
     batch: MaskedBatch, on the device; normalizer: the number of chosen positions of the *whole* batch, of
-    which this may be a shard.
+    which this may be a shard. If the model has more rows than the vocabulary has words, the others get the
+    probability 0: they are never sampled, and have no gradient.
     """
     xp = array_module(batch.input_ids)
     n_sequences, length = batch.input_ids.shape
     rows = (xp.arange(n_sequences)[:, None] * length + batch.positions).reshape(-1)
     logits, cache = tower.forward(batch.masked_ids, batch.valid_or_none, batch.segments, rows, context)
+    if batch.vocab_size is not None and batch.vocab_size < logits.shape[1]:
+        logits[:, batch.vocab_size :] = -xp.inf
     targets = batch.input_ids.reshape(-1)[rows]
     weights = batch.weights.reshape(-1).astype(logits.dtype)
     loss, loss_cache = ops.cross_entropy_forward(logits, targets, weights, normalizer)

@@ -18,6 +18,8 @@ from minielectra.ops.fast.gelu import gelu_backward, gelu_forward, gelu_tanh_bac
 from minielectra.ops.fast.layernorm import layernorm_backward, layernorm_forward
 from minielectra.ops.fast.linear import linear_backward, linear_forward
 from minielectra.ops.fast.losses import cross_entropy_backward, cross_entropy_forward
+from minielectra.ops.fast.relu import relu_backward, relu_forward
+from minielectra.ops.fast.silu import silu_backward, silu_forward
 from minielectra.ops.reference.attention import additive_mask
 from minielectra.ops.reference.dropout import dropout_backward, dropout_forward
 from minielectra.ops.reference.embedding import embeddings_backward, embeddings_forward
@@ -54,7 +56,11 @@ __all__ = [
     "linear_backward",
     "linear_forward",
     "orthogonalize",
+    "relu_backward",
+    "relu_forward",
     "sigmoid",
+    "silu_backward",
+    "silu_forward",
     "small_cross_entropy_backward",
     "small_cross_entropy_forward",
     "softmax_backward",

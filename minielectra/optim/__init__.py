@@ -8,7 +8,7 @@ Each optimizer is a file of its own that defines `OPTIMIZER`, a class that satis
 import importlib
 import pkgutil
 
-_SHARED = ("schedule", "clipping", "blocks")
+_SHARED = ("schedule", "clipping", "buffer_blocks")
 
 
 def names():

@@ -8,7 +8,7 @@ correction of the moments' bias. That is the default here too, and the correctio
 """
 
 from minielectra.backend import array_module, to_host
-from minielectra.optim.blocks import cut_blocks
+from minielectra.optim.buffer_blocks import cut_blocks
 
 
 class Adam:

@@ -21,7 +21,7 @@ import numpy as np
 from minielectra import ops
 from minielectra.backend import to_host
 from minielectra.optim.adam import Adam
-from minielectra.optim.blocks import cut_blocks, decays
+from minielectra.optim.buffer_blocks import cut_blocks, decays
 
 
 class MatrixBlock(NamedTuple):

@@ -12,7 +12,8 @@ In comes the folder of a run, out come PNGs; no model is imported. `draw_all(run
 | `film_strip.py` | one passage, token by token, over training |
 | `calibration.py` | reliability diagram and ROC curves |
 | `finetuning.py` | scores of a fine-tuned model over its training |
-| `statistics.py`, `words.py`, `style.py` | intervals and acquisition; kinds of tokens; the common look |
+| `statistics.py`, `words.py` | intervals and acquisition; kinds of tokens |
+| `style.py`, `fonts.py` | the common look; fonts for every script |
 
 A function that draws returns a matplotlib Figure; `style.save` writes it. Everything uses matplotlib's
 object-oriented API: no pyplot, no display, safe in threads.

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from minielectra.errors import InputError
-from minielectra.plots import style
+from minielectra.plots import fonts, style
 from minielectra.plots.acquisition import acquisition_frequency, acquisition_heatmap
 from minielectra.plots.calibration import calibration
 from minielectra.plots.confusions import confusions
@@ -48,4 +48,6 @@ def draw_all(run_dir, out_dir=None, tokens=None):
         }
     elif tokens:
         raise InputError(f"{run_dir} has no discriminator: there is no detection of {tokens[0]!r} to draw")
-    return [style.save(draw(), out_dir / name) for name, draw in pictures.items()]
+    paths = [style.save(draw(), out_dir / name) for name, draw in pictures.items()]
+    fonts.tell_lacking()
+    return paths

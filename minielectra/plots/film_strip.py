@@ -11,6 +11,7 @@ from minielectra.plots.statistics import ratio
 from minielectra.runs.detection_counts import THRESHOLD
 
 ROWS, COLUMNS = 9, 14
+LONGEST_TITLE = 90  # characters of a sentence that fit above the picture
 
 
 def film_strip(records, n_rows=ROWS, n_columns=COLUMNS):
@@ -67,6 +68,7 @@ def film_strip_sentence(tokens, scores, steps, title, replaced=None):
     subtitle = "Colour and number: probability of “replaced” (per cent) at each step of training."
     if framed.any():
         subtitle += " Framed: really replaced."
+    title = style.printable(title, LONGEST_TITLE)
     return _draw(seen, scores, steps, title, subtitle, np.broadcast_to(framed, scores.shape))
 
 

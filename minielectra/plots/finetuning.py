@@ -40,14 +40,14 @@ def finetuning(results):
     )
     fig = style.figure(8 if len(shown) == 1 else 11, 4.4, _finding(results), subtitle)
     for ax, metric in zip(fig.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        style.tidy(ax, xlabel="epoch", ylabel=NAMES[metric])
+        style.tidy(ax, xlabel="epoch", ylabel=NAMES.get(metric, metric))
         for start, summary in results["starts"].items():
             color = COLORS[start]
-            curves = [[entry[metric] for entry in seed["history"]] for seed in summary["seeds"]]
+            curves = [[_number(entry[metric]) for entry in seed["history"]] for seed in summary["seeds"]]
             epochs = [entry["epoch"] for entry in summary["seeds"][0]["history"]]
             for curve, seed in zip(curves, summary["seeds"], strict=True):
                 ax.plot(epochs, curve, color=color, linewidth=0.8, alpha=0.5)
-                ax.plot(seed["best"]["epoch"], seed["best"][metric], "o", color=color, markersize=4)
+                ax.plot(seed["best"]["epoch"], _number(seed["best"][metric]), "o", color=color, markersize=4)
             ax.plot(epochs, np.mean(curves, axis=0), color=color, linewidth=2, label=start)
         style.legend(ax, loc="lower right")
     return fig
@@ -59,5 +59,10 @@ def _finding(results):
     for start, summary in results["starts"].items():
         deviation = summary["deviation"][metric]
         spread = "" if deviation is None else f" ± {deviation:.3f}"
-        parts.append(f"{summary['mean'][metric]:.3f}{spread} {start}")
-    return f"{NAMES[metric]} {', '.join(parts)}"
+        parts.append(f"{_number(summary['mean'][metric]):.3f}{spread} {start}")
+    return f"{NAMES.get(metric, metric)} {', '.join(parts)}"
+
+
+def _number(value):
+    """A score of results.json, where NaN is null."""
+    return np.nan if value is None else value

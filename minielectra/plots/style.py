@@ -4,15 +4,14 @@ Nothing here touches matplotlib's global state (no pyplot, no rcParams): every p
 that it belongs to. So pictures can be drawn in threads.
 """
 
-from functools import cache
 from pathlib import Path
 
 import numpy as np
-from matplotlib import font_manager, ft2font
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from minielectra.formats.files import replacing
+from minielectra.plots import fonts
 
 # Okabe and Ito (2008): people with any common form of colour blindness can tell them apart.
 BLUE = "#0072B2"
@@ -128,17 +127,13 @@ def note(ax, text):
     )
 
 
-@cache
-def _glyphs():
-    return frozenset(ft2font.FT2Font(font_manager.findfont("DejaVu Sans")).get_charmap())
-
-
 def printable(token, longest=14):
-    r"""A token as it can be drawn: at most `longest` characters, □ for each one that the font lacks.
+    r"""A token, or any text of the user's, as it can be drawn: on one line, of at most `longest` characters.
 
-    Dollars are written as \$, because matplotlib reads what is between two of them as a formula.
+    □ stands for each character that no font has (see fonts.py). Dollars are written as \$, because matplotlib
+    reads what is between two of them as a formula.
     """
-    token = "".join(character if ord(character) in _glyphs() else "□" for character in token)
+    token = "".join(map(fonts.drawable, " ".join(token.split())))
     token = token if len(token) <= longest else token[: longest - 1] + "…"
     return token.replace("$", r"\$")
 
@@ -147,6 +142,7 @@ def save(fig, path):
     """Write a Figure as a PNG -> its path. Missing folders are made; a reader never sees half a picture."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    fonts.use_fallbacks(fig)
     with replacing(path) as beside:
         fig.savefig(beside, format="png", dpi=DPI, facecolor="white")
     return path

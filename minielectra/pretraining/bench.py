@@ -1,6 +1,5 @@
 """`bench`: whole training steps on random tokens, timed."""
 
-import resource
 import statistics
 import sys
 import time
@@ -12,6 +11,11 @@ from minielectra import backend, objectives
 from minielectra.electra.corruption import mask_batch
 from minielectra.electra.initialization import initialize
 from minielectra.training.engine import make_engine
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 WARMUP = 3  # steps that are not counted
 
@@ -37,12 +41,11 @@ def bench(model_config, config, steps=20, threads=None, device="cpu", seed=0, wo
             engine.step(batch, 1e-4, seed, step)  # its gradient norm waits for the device
             times.append(time.perf_counter() - begin)
     seconds = statistics.median(times[WARMUP:])
-    unit = 1024 * 1024 if sys.platform == "darwin" else 1024
     return {
         "ms_per_step": round(seconds * 1e3, 3),
         "tokens_per_second": round(ids.size / seconds, 1),
         "gflops": round(step_flops(objective) / seconds / 1e9, 1),
-        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1),
+        "peak_rss_mb": _peak_memory(),
         "threads": engine.n_workers,
         "workers": engine.workers,
         "shards": engine.n_shards,
@@ -52,6 +55,14 @@ def bench(model_config, config, steps=20, threads=None, device="cpu", seed=0, wo
         "steps": steps,
         "device": device,
     }
+
+
+def _peak_memory():
+    """The most memory that this process has had, in MB; None where the system does not say (Windows)."""
+    if resource is None:
+        return None
+    unit = 1024 * 1024 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 
 
 def step_flops(objective):

@@ -10,7 +10,7 @@ from minielectra.detect import detect
 from minielectra.electra.electra_config import ElectraConfig
 from minielectra.electra.towers import ElectraForPreTraining
 from minielectra.errors import InputError
-from minielectra.pretraining.exported_pair import save_towers
+from minielectra.pretraining.exported_pair import KINDS, save_towers
 from minielectra.pretraining.pretraining_config import PretrainingConfig
 from minielectra.runs import run_folder
 from minielectra.runs.checkpoints import list_checkpoints, load_parameters
@@ -40,7 +40,7 @@ def load_discriminator(source):
         return _discriminator(objective, source), tokenizer
     directory = model_directory(source)
     model = ElectraForPreTraining.from_pretrained(directory)
-    return model, load_tokenizer(directory, model.config)
+    return model, load_tokenizer(directory, model.config.vocab_size)
 
 
 def score_at_checkpoints(run, sentence):
@@ -79,22 +79,25 @@ def is_run(source):
 def model_directory(source):
     """The directory in Hugging Face's layout that `source` means -> Path.
 
-    That is `source` itself, unless it is a folder that `export` wrote: then it is the discriminator inside.
+    That is `source` itself, unless it is a folder that `export` wrote: then it is the discriminator inside,
+    or the generator if there is no other, as after training with --objective mlm.
     """
-    source, inside = Path(source), Path(source) / "discriminator"
-    return inside if (inside / "config.json").exists() and not (source / "config.json").exists() else source
+    source = Path(source)
+    inside = [source, *(source / name for name in KINDS)]
+    return next((directory for directory in inside if (directory / "config.json").exists()), source)
 
 
-def load_tokenizer(directory, config):
-    """The tokenizer in the directory of a model of configuration `config`.
+def load_tokenizer(directory, vocab_size):
+    """The tokenizer in the directory of a model with `vocab_size` rows in its word table.
 
-    Raises InputError if there is none, or if it has more word pieces than the model.
+    The table may have more rows than the vocabulary has pieces, if it was padded to a round number. Raises
+    InputError if there is no vocabulary, or if it has more pieces than the model has rows.
     """
     tokenizer = WordPieceTokenizer.from_pretrained(directory)
-    if len(tokenizer) > config.vocab_size:
+    if len(tokenizer) > vocab_size:
         raise InputError(
             f"{directory}: the vocabulary has {len(tokenizer)} pieces, but the model only "
-            f"{config.vocab_size}; use the vocab.txt that the model was trained with"
+            f"{vocab_size}; use the vocab.txt that the model was trained with"
         )
     return tokenizer
 

@@ -1,5 +1,6 @@
 """From the settings of a run to its dataset, which is prepared once, in the run's folder."""
 
+import sys
 from pathlib import Path
 
 from minielectra.data.dataset import layout
@@ -17,21 +18,24 @@ def open_dataset(folder, settings):
     It is the prepared folder that the settings name, or else the run's own, which is prepared now if need be.
     Raises InputError if the text or the vocabulary cannot be used.
     """
-    corpus, vocab = settings.corpus, settings.vocab
+    corpus = settings.corpus
     if corpus and is_prepared(corpus):
         dataset = Dataset.open(corpus[0])
-        if vocab and read_tokenizer(vocab).vocab != dataset.tokenizer.vocab:
-            raise InputError(
-                f"{corpus[0]}: was prepared with a vocabulary other than {vocab}; "
-                "leave --vocab out, or prepare it again"
-            )
+        _check_agreement(settings, dataset)
         return dataset
     data = Path(folder) / "data"
     if layout.is_prepared(data):
         return Dataset.open(data)
     config, _ = configure(settings.preset, settings.overrides)
-    tokenizer = read_tokenizer(vocab) if vocab else config.vocab_size
-    return prepare(corpus or default_corpus(), data, tokenizer, seed=settings.seed, progress=True)
+    return prepare(
+        corpus or default_corpus(),
+        data,
+        read_tokenizer(settings) or config.vocab_size,
+        seed=settings.seed,
+        lowercase=not settings.cased,
+        strip_accents=False if settings.keep_accents else None,
+        progress=True,
+    )
 
 
 def is_prepared(corpus):
@@ -39,10 +43,37 @@ def is_prepared(corpus):
     return len(corpus) == 1 and layout.is_prepared(Path(corpus[0]))
 
 
-def read_tokenizer(path):
-    """The tokenizer of a vocab.txt (which lower-cases) or of a model's directory."""
-    return (
-        WordPieceTokenizer.from_pretrained(path)
-        if Path(path).is_dir()
-        else WordPieceTokenizer.from_file(path)
-    )
+def read_tokenizer(settings, tell=False):
+    """The tokenizer that the settings name, or None if one is to be learned.
+
+    tell: say it on standard error if the vocabulary does not look like one for lower-cased text.
+    Raises InputError if it cannot be read, or if --cased or --keep-accents contradict it.
+    """
+    if not settings.vocab:
+        return None
+    tokenizer = WordPieceTokenizer.open(settings.vocab, settings.cased, settings.keep_accents)
+    if tell and tokenizer.lowercase:
+        capital = sum(piece != piece.lower() and piece[0] != "[" for piece in tokenizer.vocab)
+        if capital > 0.01 * len(tokenizer):
+            print(
+                f"{settings.vocab}: {capital:,} of its {len(tokenizer):,} pieces have capitals, which "
+                "lower-cased text never reaches; --cased keeps capitals",
+                file=sys.stderr,
+            )
+    return tokenizer
+
+
+def _check_agreement(settings, dataset):
+    """Raise InputError if the settings ask for another tokenizer than a prepared folder was made with."""
+    own, folder = dataset.tokenizer, settings.corpus[0]
+    advice = "leave {} out, or prepare it again"
+    if (settings.cased and own.lowercase) or (settings.keep_accents and own.rules.strips_accents):
+        options = "--cased and --keep-accents"
+        raise InputError(f"{folder}: was prepared {own.rules}; {advice.format(options)}")
+    tokenizer = read_tokenizer(settings)
+    if tokenizer and tokenizer.vocab != own.vocab:
+        problem = f"was prepared with a vocabulary other than {settings.vocab}"
+        raise InputError(f"{folder}: {problem}; {advice.format('--vocab')}")
+    if tokenizer and tokenizer.rules != own.rules:
+        problem = f"was prepared {own.rules}, but {settings.vocab} is {tokenizer.rules}"
+        raise InputError(f"{folder}: {problem}; {advice.format('--vocab')}")

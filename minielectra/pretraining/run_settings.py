@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from minielectra.errors import InputError
 from minielectra.pretraining.presets import PRESETS
 from minielectra.settings import Settings, setting
 
@@ -12,7 +13,13 @@ DEFAULT_MINUTES = 3.9  # without --steps and --minutes; a run that is slowed dow
 DEFAULT_EVALUATIONS = 30  # in a run, without --eval-every
 DEFAULT_CHECKPOINTS = 8  # in a run, without --checkpoint-every
 MACHINE = ("threads", "workers")  # settings that change no result, so a resumed run may have others
+CHANGEABLE = ("steps", "checkpoint_every")  # settings that a resumed run may change for good
 PATHS = ("corpus", "vocab", "init")
+CASE = ("cased", "keep_accents")  # settings of how text is normalized
+CORPUS = (
+    'UTF-8 text with blank lines between documents, or JSON lines with a "text" each: '
+    "files (also .gz, .bz2 and .xz), folders, globs, or a pipe"
+)
 
 
 @dataclass(frozen=True)
@@ -22,17 +29,21 @@ class RunSettings(Settings):
     preset: str = setting("tiny", "sizes of the model and settings of its training", choices=lambda: PRESETS)
     corpus: list[str] | None = setting(
         None,
-        "UTF-8 text: files, folders, globs or .gz files, with blank lines between documents; "
-        "or one folder that `prepare` wrote",
+        f"{CORPUS}; or one folder that `prepare` wrote",
         metavar="PATH",
         shown_default=DEFAULT_CORPUS,
     )
     vocab: str | None = setting(
         None,
-        "a WordPiece vocabulary, such as a run's vocab.txt",
-        metavar="FILE",
+        "a WordPiece vocabulary, such as a run's vocab.txt, or a folder with one; what the files beside it "
+        "say about capitals and accents holds",
+        metavar="FILE|DIR",
         shown_default="learned from the corpus",
     )
+    cased: bool = setting(
+        False, "keep capitals and accents, instead of lower-casing text and dropping accents"
+    )
+    keep_accents: bool = setting(False, "keep accents, though text is lower-cased")
     steps: int | None = setting(None, "number of updates", at_least=1)
     minutes: float | None = setting(
         None,
@@ -81,10 +92,15 @@ class RunSettings(Settings):
     def from_dict(cls, values):
         """The settings that run.json holds. Those that an older version did not know have their defaults.
 
-        Raises InputError for a value that cannot be.
+        Raises InputError for a value that cannot be, and for a setting that only a newer version knows:
+        without it, the run would become another one.
         """
         known = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
+        for name in values:
+            if name not in known:
+                known_to = "which this version does not know; use a newer one"
+                raise InputError(f"run.json has the setting {name!r:.60}, {known_to}")
+        return cls(**values)
 
     def to_dict(self):
         """The settings as run.json holds them."""
@@ -95,7 +111,8 @@ def with_absolute_paths(values):
     """{setting: value} with absolute paths, so that a run can be resumed from any folder."""
 
     def absolute(path):
-        return str(Path(path).resolve())
+        resolved = Path(path).resolve()  # of a pipe, that would be a name which only this process knows
+        return str(Path(path).absolute() if Path(path).exists() and not resolved.exists() else resolved)
 
     found = {name: values[name] for name in PATHS if values.get(name)}
     return values | {

@@ -2,18 +2,30 @@
 
 import dataclasses
 import datetime
-import shutil
+import sys
 from pathlib import Path
 
 from minielectra import backend
-from minielectra.data.text.corpus import find_corpus_files
+from minielectra.data.text.corpus_files import find_corpus_files
+from minielectra.electra.electra_config import ElectraConfig
 from minielectra.errors import InputError
+from minielectra.formats.locks import claimed, unused
 from minielectra.pretraining.exported_pair import INDEPENDENT_OF_WEIGHTS, read_towers
+from minielectra.pretraining.load import load_tokenizer
 from minielectra.pretraining.presets import configure
+from minielectra.pretraining.pretraining_config import PretrainingConfig
 from minielectra.pretraining.run_data import is_prepared, read_tokenizer
-from minielectra.pretraining.run_settings import DEFAULT_MINUTES, MACHINE, RunSettings, with_absolute_paths
-from minielectra.pretraining.trainer import Trainer
+from minielectra.pretraining.run_settings import (
+    CHANGEABLE,
+    DEFAULT_MINUTES,
+    MACHINE,
+    RunSettings,
+    with_absolute_paths,
+)
+from minielectra.pretraining.trainer import Trainer, rate_at
 from minielectra.runs import run_folder
+from minielectra.runs.checkpoints import list_checkpoints
+from minielectra.training.processes import WorkerLost
 
 
 def start_run(settings, out=None, started=None):
@@ -21,50 +33,115 @@ def start_run(settings, out=None, started=None):
 
     settings: RunSettings; out: the folder, by default runs/PRESET-DATE; started: time.monotonic() at which a
     budget of --minutes began, by default now.
-    Raises InputError, with nothing left on disk, for settings or text that cannot be used.
+    Raises InputError, with nothing left on disk, for settings or text that cannot be used, or for a folder
+    that is not empty or in which another process works.
     """
     _, config = configure(settings.preset, settings.overrides)
     backend.load(settings.device)
     initial = None
     if settings.init:
         settings, initial = _with_initial_weights(settings, config)
-    if settings.vocab:
-        read_tokenizer(settings.vocab)
+    read_tokenizer(settings, tell=True)
     if settings.corpus and not is_prepared(settings.corpus):
         find_corpus_files(settings.corpus)
     if not settings.steps and not settings.minutes:
         settings = dataclasses.replace(settings, minutes=DEFAULT_MINUTES)
     if out is None:
-        out = Path("runs") / f"{settings.preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    run_folder.create(out, with_absolute_paths(settings.to_dict()))
-    try:
-        trainer = Trainer(out, started, initial=initial)
-        del initial  # the trainer lets go of it, too, once it has its own copy
-        return Path(out), trainer.run()
-    except InputError:
-        if "config" not in run_folder.load(out):  # the text cannot be used, most likely: leave no empty run
-            shutil.rmtree(out)
-        raise
+        out = unused(Path("runs") / f"{settings.preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+    run_folder.check_vacant(out)
+    fields = {}
+    for config in configure(settings.preset, settings.overrides):
+        fields |= dataclasses.asdict(config)
+    with claimed(out) as claim:
+        run_folder.create(out, with_absolute_paths(settings.to_dict()), fields)
+        try:
+            trainer = Trainer(out, started, initial=initial)
+            del initial  # the trainer lets go of it, too, once it has its own copy
+            return Path(out), trainer.run()
+        except WorkerLost:
+            raise WorkerLost(f"continue with --resume {out}") from None
+        except InputError:
+            if "config" not in run_folder.load(out):  # most likely, the text cannot be used
+                claim.undo(run_folder.FILES)
+            raise
 
 
 def resume_run(folder, given, overrides, started=None):
     """Take a run from its last checkpoint to its end -> (folder, last metrics).
 
-    given {setting: value} and overrides {configuration field: value}: what the user says again. Only the
-    number and kind of workers may differ from the run's own settings. Raises InputError if more does.
+    given {setting: value} and overrides {configuration field: value}: what the user says again. These may
+    differ from the run's own settings: the number and kind of workers; checkpoint_every; and steps, if they
+    are more. The rest of the training is then that of a run of so many steps. Raises InputError if more
+    differs, or if another process works in the folder.
     """
-    info = run_folder.load(folder)
-    own = RunSettings.from_dict(info["settings"])
-    known = own.to_dict() | {"steps": info.get("steps", own.steps)}
-    known |= info.get("config", {}) | info.get("pretraining", {}) | own.overrides
-    for name, value in (with_absolute_paths(given) | overrides).items():
-        if name not in MACHINE and name in known and known[name] != value:
+    run_folder.load(folder)  # so that the lock is only looked for in a run
+    with claimed(folder):
+        info = run_folder.load(folder)
+        own = RunSettings.from_dict(info["settings"])
+        _check_same(folder, info, own, with_absolute_paths(given) | overrides)
+        if told := run_folder.other_versions(info.get("versions")):
+            _say(folder, told)
+        changed = _changed(folder, info, own, given)
+        if changed != info:
+            run_folder.save(folder, changed)
+        machine = {name: given[name] for name in MACHINE if name in given}
+        try:
+            return Path(folder), Trainer(folder, started, machine).run()
+        except WorkerLost:
+            raise WorkerLost(f"continue with --resume {folder}") from None
+
+
+def _check_same(folder, info, own, values):
+    """Raise InputError for a value {name: value} that contradicts what the run was started with."""
+    known = own.to_dict() | info.get("fields", {}) | info.get("config", {}) | info.get("pretraining", {})
+    known |= own.overrides
+    if values.get("minutes", own.minutes) != own.minutes:
+        raise InputError("--minutes does not apply to --resume; leave it out, or give more --steps")
+    for name, value in values.items():
+        changeable = name in MACHINE or name in CHANGEABLE
+        if not changeable and name in known and known[name] != value:
             raise InputError(
                 f"{folder}: was started with {name} {known[name]}, not {value}; "
                 "resume it without that option, or start a new run"
             )
-    machine = {name: given[name] for name in MACHINE if name in given}
-    return Path(folder), Trainer(folder, started, machine).run()
+
+
+def _changed(folder, info, own, given):
+    """The contents of run.json with what the user changes: more steps, and how often to save."""
+    every, settings = info.get("every", {}), info["settings"]
+    if "checkpoint_every" in given:
+        settings = settings | {"checkpoint_every": given["checkpoint_every"]}
+        every = {name: value for name, value in every.items() if name != "checkpoint"}
+    steps, before = given.get("steps"), info.get("steps", own.steps)
+    extended = {}
+    if steps is not None and before is None:  # stopped before it was known how many fit into its --minutes
+        settings = settings | {"steps": steps, "minutes": None}
+    elif steps is not None and steps < before:
+        raise InputError(f"{folder}: was started with {before} steps, not {steps}; --steps may only be more")
+    elif steps is not None and steps > before:
+        if "config" in info:
+            done = (list_checkpoints(folder) or [(0, None)])[-1][0]
+            _, config = run_folder.configs(info, ElectraConfig, PretrainingConfig, folder)
+            rates = [rate_at(done, count, config) for count in (before, steps)]
+            _say(
+                folder,
+                f"{steps:,} steps instead of {before:,}. From step {done:,} on, it is trained like a run of "
+                f"{steps:,} steps: the learning rate goes from {rates[0]:.3g} to {rates[1]:.3g}, "
+                "and falls to 0 at the end",
+            )
+            extended["extensions"] = [
+                *info.get("extensions", []),
+                {"after": done, "steps_before": before, "steps": steps},
+            ]
+            extended["steps"] = steps
+        settings = settings | ({"steps": steps} if settings.get("steps") else {})
+        every = {}
+    return info | extended | {"settings": settings} | ({"every": every} if "every" in info else {})
+
+
+def _say(folder, text):
+    """Tell the user something that is no error."""
+    print(f"{folder}: {text}", file=sys.stderr)
 
 
 def _with_initial_weights(settings, config):
@@ -75,15 +152,12 @@ def _with_initial_weights(settings, config):
     """
     source, overrides = settings.init, settings.overrides
     fields, weights, tower = read_towers(source, config.objective, config.tie_encoders)
+    tokenizer = load_tokenizer(tower, fields["vocab_size"])
+    fields["pad_token_id"] = tokenizer.pad_id
     for name, value in overrides.items():
         if name not in INDEPENDENT_OF_WEIGHTS and fields.get(name, value) != value:
             raise InputError(f"--init {source}: has {name} {fields[name]}, not {value}; leave {name} out")
-    vocab = read_tokenizer(tower).vocab
-    if len(vocab) != fields["vocab_size"]:
-        raise InputError(
-            f"{tower}: the vocabulary has {len(vocab)} pieces, but the model {fields['vocab_size']}"
-        )
-    if settings.vocab and read_tokenizer(settings.vocab).vocab != vocab:
+    if settings.vocab and not read_tokenizer(settings).same_as(tokenizer):
         raise InputError(
             f"--init {source}: was trained with a vocabulary other than {settings.vocab}; leave --vocab out"
         )

@@ -6,11 +6,8 @@ resumed ends with the same bits as one that was not.
 """
 
 import math
-import signal
-import sys
-import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -18,13 +15,17 @@ import numpy as np
 from tqdm import tqdm
 
 from minielectra import backend, objectives
+from minielectra.data.wordpiece import WordPieceTokenizer
+from minielectra.electra.electra_config import ElectraConfig
 from minielectra.electra.initialization import initialize
 from minielectra.errors import InputError
 from minielectra.optim.schedule import learning_rate
 from minielectra.pretraining.batches import Batches, held_out_batch, prefetched
 from minielectra.pretraining.evaluation import Evaluator, unigram_loss
 from minielectra.pretraining.exported_pair import read_towers
+from minielectra.pretraining.fixed_corruption import make_fixed_corruption
 from minielectra.pretraining.presets import configure
+from minielectra.pretraining.pretraining_config import PretrainingConfig
 from minielectra.pretraining.run_data import open_dataset
 from minielectra.pretraining.run_settings import DEFAULT_CHECKPOINTS, DEFAULT_EVALUATIONS, RunSettings
 from minielectra.runs import run_folder
@@ -32,18 +33,11 @@ from minielectra.runs.checkpoints import list_checkpoints, load_checkpoint, save
 from minielectra.runs.detection_records import DetectionLog
 from minielectra.runs.metrics_log import MetricsLog
 from minielectra.training.engine import make_engine
+from minielectra.training.interruptions import Interrupted, interruptible
 
 EVALUATION_TOKENS = 32768  # size of the evaluation set, if the held-out part has that many
 CLOSING_SECONDS = 12.0  # what a run of --minutes keeps for its last checkpoint and its pictures
 CALIBRATION_STEPS = 30
-
-
-class Interrupted(Exception):
-    """The user pressed Ctrl-C. Everything up to `step` is saved in `folder`."""
-
-    def __init__(self, step, folder):
-        super().__init__(f"stopped after step {step}; everything is saved in {folder}")
-        self.step, self.folder = step, folder
 
 
 @dataclass
@@ -80,14 +74,13 @@ class Trainer:
     def run(self):
         """Train to the end -> the last metrics.
 
-        Raises Interrupted on Ctrl-C, after saving; InputError for text that cannot be used or a loss that is
-        not finite.
+        Raises Interrupted on Ctrl-C and the like, after saving; InputError for text that cannot be used or a
+        loss that is not finite.
         """
         settings = self.settings
         xp = backend.load(settings.device)
         dataset = self._open_dataset()
-        vocabulary = {"vocab_size": len(dataset.tokenizer)}
-        self.model_config, self.config = configure(settings.preset, settings.overrides | vocabulary)
+        self.model_config, self.config = self._configurations(dataset.tokenizer)
         objective = objectives.make(self.model_config, self.config, xp)
         self._initialize(objective)
         with closing(make_engine(objective, settings.threads, settings.workers)) as self.engine:
@@ -102,7 +95,36 @@ class Trainer:
                 f"{dataset.directory}: not the corpus this run began with; prepare that one again, "
                 "or start a new run"
             )
+        vocab = self.folder / "vocab.txt"
+        known = "config" in self.info and vocab.is_file()
+        if known and WordPieceTokenizer.from_file(vocab).vocab != dataset.tokenizer.vocab:
+            raise InputError(
+                f"{dataset.directory}: has a vocabulary other than {vocab}, with which this run began; "
+                "prepare it again with that one, or start a new run"
+            )
         return dataset
+
+    def _configurations(self, tokenizer):
+        """-> ElectraConfig, PretrainingConfig: those recorded in run.json or, before that, the settings'."""
+        if "config" in self.info:
+            return run_folder.configs(self.info, ElectraConfig, PretrainingConfig, self.folder)
+        fields = self.info.get("fields", self.settings.overrides) | self._vocabulary_fields(tokenizer)
+        return configure(self.settings.preset, fields)
+
+    def _vocabulary_fields(self, tokenizer):
+        """{field of ElectraConfig: value} that follow from the vocabulary, whatever the preset says.
+
+        Raises InputError if the user wants [PAD] elsewhere.
+        """
+        size, chosen = len(tokenizer), self.settings.overrides
+        if self.settings.init:  # weights with more rows than the vocabulary has pieces keep them
+            size = max(size, chosen.get("vocab_size", size))
+        elif chosen.get("pad_token_id", tokenizer.pad_id) != tokenizer.pad_id:
+            raise InputError(
+                f"pad_token_id {chosen['pad_token_id']}: [PAD] has the id {tokenizer.pad_id} in the "
+                "vocabulary; leave pad_token_id out"
+            )
+        return {"vocab_size": size, "pad_token_id": tokenizer.pad_id}
 
     def _initialize(self, objective):
         """Weights to start from. They are overwritten if there is a checkpoint."""
@@ -125,20 +147,29 @@ class Trainer:
         self.batches = Batches(dataset, config, settings.seed, indexes)
         count = max(1, EVALUATION_TOKENS // config.seq_length)
         held_out = held_out_batch(dataset, config, settings.seed, count, indexes)
-        self.evaluate = Evaluator(self.engine.objective, held_out, settings.seed, self.engine.n_workers)
+        fixed = make_fixed_corruption(dataset, self.model_config.max_position_embeddings)
+        self.evaluate = Evaluator(
+            self.engine.objective, held_out, settings.seed, self.engine.n_workers, fixed
+        )
         frequencies = dataset.train.token_counts(len(tokenizer), indexes)
         self.unigram_entropy = unigram_loss(frequencies, held_out, tokenizer.special_ids)
         self.metrics_log = MetricsLog(self.folder)
         self.detection_log = DetectionLog(self.folder, held_out, frequencies, tokenizer.special_ids)
         self.steps = self.info.get("steps") or settings.steps or self._calibrate(settings.minutes)
-        self.eval_every = settings.eval_every or max(1, self.steps // DEFAULT_EVALUATIONS)
-        self.checkpoint_every = settings.checkpoint_every or max(1, self.steps // DEFAULT_CHECKPOINTS)
-        tokenizer.save(self.folder / "vocab.txt")
+        every = self.info.get("every", {})
+        self.eval_every = (
+            every.get("evaluation") or settings.eval_every or max(1, self.steps // DEFAULT_EVALUATIONS)
+        )
+        self.checkpoint_every = (
+            every.get("checkpoint") or settings.checkpoint_every or max(1, self.steps // DEFAULT_CHECKPOINTS)
+        )
+        tokenizer.save(self.folder)
         self.info = run_folder.with_configs(
             self.info,
             self.model_config,
             self.config,
             steps=self.steps,
+            every={"evaluation": self.eval_every, "checkpoint": self.checkpoint_every},
             corpus={
                 "fingerprint": dataset.info.get("fingerprint"),
                 "sources": dataset.info.get("sources"),
@@ -171,8 +202,7 @@ class Trainer:
 
     def _step(self, step, batch):
         config = self.config
-        warmup = config.warmup_steps or math.ceil(config.warmup_fraction * self.steps)
-        self.rate = learning_rate(step, self.steps, config.learning_rate, warmup)
+        self.rate = rate_at(step, self.steps, config)
         result = self.engine.step(batch, self.rate, self.settings.seed, step)
         if not result.finite:
             raise InputError(
@@ -215,6 +245,7 @@ class Trainer:
         self.clock = time.monotonic() - seconds  # the training clock stands still during an evaluation
 
     def _save(self, step):
+        self._rows_beyond_the_vocabulary()[...] = self.unused_rows  # weight decay has moved them
         state = {
             "tokens": self.tokens,
             "seconds": round(time.monotonic() - self.clock, 3),
@@ -229,11 +260,17 @@ class Trainer:
         if checkpoints:
             step, folder = checkpoints[-1]
             state = load_checkpoint(folder, self.engine.objective.parameters, self.engine.optimizer)
+        self.unused_rows = self._rows_beyond_the_vocabulary().copy()
         for log in (self.metrics_log, self.detection_log):
             log.restore(step if checkpoints else -1)  # what no checkpoint covers is done again
         self.tokens, self.running, self.rate = state["tokens"], RunningLosses(*state["running"]), 0.0
         self.clock = time.monotonic() - state["seconds"]
         return step
+
+    def _rows_beyond_the_vocabulary(self):
+        """The rows of the word table that are no word piece's, usually none: a view of the weights."""
+        words = self.engine.objective.towers["generator"].embeddings.word.value
+        return words[len(self.batches.dataset.tokenizer) :]
 
     def _calibrate(self, minutes):
         """How many steps fit into a run of so many minutes, from the time of some steps at rate 0 and of an
@@ -255,6 +292,12 @@ class Trainer:
         return max(10, int(left / per_step))
 
 
+def rate_at(step, steps, config):
+    """The learning rate of update number `step` (from 0) in a run of `steps`. config: PretrainingConfig."""
+    warmup = config.warmup_steps or math.ceil(config.warmup_fraction * steps)
+    return learning_rate(step, steps, config.learning_rate, warmup)
+
+
 def progress(row):
     """The figures that matter, for the progress bar."""
     shown = {"MLM": row["gen_loss"], "AUC": row.get("disc_auc"), "recall": row.get("disc_recall")}
@@ -262,26 +305,3 @@ def progress(row):
     if row["tokens_per_second"]:
         text["tok/s"] = f"{row['tokens_per_second']:,.0f}"
     return text
-
-
-@contextmanager
-def interruptible():
-    """Within it, Ctrl-C and a polite kill (SIGTERM) set the event instead of breaking off in the middle of a
-    step.
-    """
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def handler(*_):
-        if stop.is_set():
-            sys.exit(130)  # a second Ctrl-C means now
-        stop.set()
-
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)

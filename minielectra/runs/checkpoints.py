@@ -5,12 +5,13 @@
         optimizer.safetensors   the optimizer's arrays, under the names that it gives them
         state.json              step, tokens, seconds, running sums
 
+A fine-tuning has the same in the folder of its model while it goes on, and further arrays (`more`).
+
 Adam's arrays are first_moment and second_moment [P], in the order of the flat buffer.
 
 A checkpoint is written beside its place and renamed, so it is there as a whole or not at all.
 """
 
-import json
 import re
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 from minielectra.backend import to_host
 from minielectra.errors import InputError, reason
 from minielectra.formats.files import read_json, replacing_folder
+from minielectra.formats.json_text import json_text
 
 FORMAT = "minielectra-checkpoint-1"
 _NAME = re.compile(r"step-(\d{8,})")
@@ -32,11 +34,12 @@ def list_checkpoints(run_dir):
     return sorted((int(match[1]), folder) for folder in folders if (match := _NAME.fullmatch(folder.name)))
 
 
-def save_checkpoint(run_dir, step, parameters, optimizer, state):
+def save_checkpoint(run_dir, step, parameters, optimizer, state, more=None):
     """Write the checkpoint after `step` training steps, unless it is there already -> its folder.
 
-    parameters: Parameters; optimizer: its `state()` gives {name: array}; state: a JSON-able dict. Raises
-    InputError or OSError if the disk is full; nothing is left behind then.
+    parameters: Parameters; optimizer: its `state()` gives {name: array}; state: a JSON-able dict;
+    more {name: {name: array}}: further files, NAME.safetensors. Raises InputError or OSError if the disk is
+    full; nothing is left behind then.
     """
     target = Path(run_dir) / "checkpoints" / f"step-{step:08d}"
     if target.exists():
@@ -46,7 +49,9 @@ def save_checkpoint(run_dir, step, parameters, optimizer, state):
             save_file(parameters.state(), beside / "model.safetensors")
             moments = {name: to_host(array) for name, array in optimizer.state().items()}
             save_file(moments, beside / "optimizer.safetensors")
-            text = json.dumps({"format": FORMAT, "step": step, **state}, indent=2) + "\n"
+            for name, arrays in (more or {}).items():
+                save_file(arrays, beside / f"{name}.safetensors")
+            text = json_text({"format": FORMAT, "step": step, **state}, indent=2) + "\n"
             (beside / "state.json").write_text(text, encoding="utf-8", newline="\n")
     except SafetensorError as error:  # how safetensors reports a full disk
         raise InputError(
@@ -77,6 +82,20 @@ def load_parameters(folder, parameters):
         parameters.load_state(_load(path))
     except ValueError as error:
         raise InputError(f"{path}: does not fit this run ({reason(error)}); {_ADVICE}") from None
+
+
+def load_more(folder, name, shapes):
+    """The further arrays NAME.safetensors of a checkpoint, or None if it has none -> {name: array}.
+
+    shapes {name: shape}: what they must be; None: anything. Raises InputError if they are something else.
+    """
+    path = Path(folder) / f"{name}.safetensors"
+    if not path.exists():
+        return None
+    arrays = _load(path)
+    if shapes is not None and _shapes(arrays) != shapes:
+        raise InputError(f"{path}: does not fit this run; {_ADVICE}")
+    return arrays
 
 
 def load_state(folder):

@@ -12,6 +12,7 @@ import numpy as np
 
 from minielectra.errors import InputError
 from minielectra.formats.files import write_text
+from minielectra.formats.json_text import json_text
 
 
 class MetricsLog:
@@ -90,7 +91,7 @@ def _path(run_dir):
 
 
 def _line(row):
-    return json.dumps(row) + "\n"
+    return json_text(row) + "\n"
 
 
 def _parse(line):

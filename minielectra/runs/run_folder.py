@@ -9,6 +9,10 @@ A run's folder:
     detection.npz     what was recorded at each evaluation; while the run goes on, also detection/
     checkpoints/      step-00001000/ …
     plots/            pictures
+    .lock             while a process works in the folder: its name
+
+What is recorded is what a resumed run uses. Presets and defaults are not asked again, because another version
+of the program may have others.
 """
 
 import platform
@@ -20,30 +24,67 @@ import numpy as np
 from minielectra import __version__
 from minielectra.errors import InputError
 from minielectra.formats.files import read_json, write_json
+from minielectra.formats.locks import vacant
 
 FORMAT = "minielectra-run-1"
+_NUMERIC = ("minielectra", "numpy")  # whose versions may change results
+# What a run may have made before its first checkpoint.
+FILES = (
+    "run.json",
+    "data",
+    "vocab.txt",
+    "tokenizer_config.json",
+    "metrics.jsonl",
+    "detection.npz",
+    "detection",
+)
 
 
-def create(folder, settings):
+def create(folder, settings, fields=None):
     """Make the folder of a new run and write its first run.json -> its contents, a dict.
 
-    settings: a JSON-able dict. Raises InputError if the folder already holds a run or other files.
+    settings: a JSON-able dict; fields: {configuration field: value} that follow from them, until the
+    configurations themselves are known. Raises InputError if the folder already holds a run or other files.
     """
+    folder = Path(folder)
+    check_vacant(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be created ({error.strerror}); choose another --out") from None
+    info = {"format": FORMAT, "settings": settings, "versions": versions()}
+    if fields:
+        info["fields"] = fields
+    save(folder, info)
+    return info
+
+
+def check_vacant(folder):
+    """Raise InputError if a new run cannot have this folder, because something is in it."""
     folder = Path(folder)
     if (folder / "run.json").exists():
         raise InputError(
             f"{folder}: already holds a run; continue it with --resume {folder}, or choose another --out"
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not vacant(folder):
         raise InputError(f"{folder}: exists and is not an empty folder; choose another --out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be created ({error.strerror}); choose another --out") from None
-    versions = {"minielectra": __version__, "numpy": np.__version__, "python": platform.python_version()}
-    info = {"format": FORMAT, "settings": settings, "versions": versions}
-    save(folder, info)
-    return info
+
+
+def versions():
+    """{name: version} of what computes the numbers."""
+    return {"minielectra": __version__, "numpy": np.__version__, "python": platform.python_version()}
+
+
+def other_versions(recorded):
+    """What to tell somebody who goes on with other versions than those recorded -> a sentence, or ""."""
+    now = versions()
+    if not isinstance(recorded, dict) or all(recorded.get(name) in (None, now[name]) for name in _NUMERIC):
+        return ""
+    then = " and ".join(f"{name} {recorded.get(name)}" for name in _NUMERIC)
+    return (
+        f"begun with {then}, continued with {' and '.join(f'{name} {now[name]}' for name in _NUMERIC)}: "
+        "the settings stay, but the last bits may differ"
+    )
 
 
 def save(folder, info):

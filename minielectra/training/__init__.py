@@ -2,5 +2,5 @@
 
 `contracts.py` says what a step needs from a model, a batch and an optimizer. `step.py` is the step itself, on
 one screen. `engine.py` chooses how it is run; `worker.py`, `threads.py` and `processes.py` run it in
-parallel, with the same bits.
+parallel, with the same bits. `interruptions.py` lets Ctrl-C end a training between two steps, after saving.
 """

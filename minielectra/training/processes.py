@@ -29,12 +29,26 @@ def processes_available():
     return hasattr(os, "memfd_create")
 
 
+class WorkerLost(InputError):
+    """A worker process has ended by itself."""
+
+    def __init__(self, advice="try again with"):
+        """advice: how to go on; "--threads 1" follows, which works without other processes."""
+        super().__init__(f"a worker process has ended, perhaps because memory ran out; {advice} --threads 1")
+
+
 class Child(NamedTuple):
     """Another process and the two pipes to it."""
 
     process: subprocess.Popen
     calls: Connection
     answers: Connection
+
+    def end(self):
+        """Close the pipes, which ends the process."""
+        self.calls.close()
+        self.answers.close()
+        self.process.wait()
 
 
 class Processes:
@@ -48,15 +62,21 @@ class Processes:
         os.ftruncate(descriptor, int(np.prod(shape)) * np.dtype(dtype).itemsize)
         self.block = _map(descriptor, shape, dtype)
         self.workers = [Worker(objective, self.block, 0, count)]
-        self._children = [
-            _start(descriptor, (objective, shape, np.dtype(dtype).str, i, count)) for i in range(1, count)
-        ]
-        os.close(descriptor)
+        self._children = []
+        try:
+            for i in range(1, count):
+                setting = (objective, shape, np.dtype(dtype).str, i, count)
+                self._children.append(_start(descriptor, setting))
+        except OSError:
+            self.close()
+            raise WorkerLost() from None
+        finally:
+            os.close(descriptor)
 
     def run(self, method, *arguments):
         """method(worker, *arguments), a method of `Worker`, for every worker -> list of results.
 
-        Raises RuntimeError if it failed in another process, InputError if a process is gone.
+        Raises RuntimeError if it failed in another process, WorkerLost if a process is gone.
         """
         message = pickle.dumps((method, arguments))
         try:
@@ -67,9 +87,7 @@ class Processes:
             finally:  # an answer left in the pipe would be taken for the next one
                 answers = [pickle.loads(child.answers.recv_bytes()) for child in self._children]
         except (EOFError, OSError):
-            raise InputError(
-                "a worker process has ended, perhaps killed for want of memory; resume with --workers threads"
-            ) from None
+            raise WorkerLost() from None
         for error, result in answers:
             if error is not None:
                 raise RuntimeError(f"in a worker process: {error}")
@@ -79,9 +97,7 @@ class Processes:
     def close(self):
         """End the other processes."""
         for child in self._children:
-            child.calls.close()
-            child.answers.close()
-            child.process.wait()
+            child.end()
         self._children = []
 
     def __del__(self):
@@ -104,7 +120,11 @@ def _start(descriptor, setting):
     os.close(their_in)
     os.close(their_out)
     child = Child(process, Connection(our_out, readable=False), Connection(our_in, writable=False))
-    child.calls.send_bytes(pickle.dumps(setting))
+    try:
+        child.calls.send_bytes(pickle.dumps(setting))
+    except OSError:
+        child.end()
+        raise
     return child
 
 
@@ -116,10 +136,9 @@ def _map(descriptor, shape, dtype):
 
 def serve(descriptor, incoming, outgoing):
     """What another process does: one worker, at the parent's command, until the parent closes the pipe."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C goes to all processes; the parent saves, then ends this one
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # They may go to all processes, but the parent saves first, and then ends this one.
+        signal.signal(number, signal.SIG_IGN)
     set_blas_threads(1)
     incoming, outgoing = Connection(incoming, writable=False), Connection(outgoing, readable=False)
     objective, shape, dtype, index, count = pickle.loads(incoming.recv_bytes())

@@ -1,4 +1,4 @@
-"""minielectra against PyTorch and transformers: every number of the model, its gradients and its training, by other people's code.
+"""minielectra against PyTorch and transformers: model, gradients and training in other people's code.
 
 A package, so that its conftest does not take the place of the one above. Nothing here may use the network.
 """

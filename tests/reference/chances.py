@@ -1,7 +1,7 @@
-"""What is random, against the law it should follow: chosen positions, shown tokens, samples, labels (chi-square, fixed seeds).
+"""What is random, against the law it should follow: chosen positions, shown tokens, samples and labels.
 
-Every figure is a *surprise*, −log₁₀ of the p-value: how many digits of improbable the counts are. Right code stays under 4, once in
-ten thousand seeds aside; a wrong law goes to tens or hundreds. n draws, V words, K chosen positions.
+The test is chi-square, with fixed seeds. Every figure is a *surprise*, −log₁₀ of the p-value. For right code
+it is under 4, except with one seed in ten thousand; for a wrong law it is in the tens or hundreds. V words.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ LIMIT = 4.0  # a p-value of 1e-4
 
 
 def surprise(counts, probabilities):
-    """counts, probabilities [cells]: one multinomial -> −log₁₀ p. Cells that expect fewer than 5 are pooled."""
+    """counts, probabilities [cells] of a multinomial -> −log₁₀ p. Cells expecting fewer than 5 are pooled."""
     expected = counts.sum() * probabilities / probabilities.sum()
     if counts[expected == 0].any():
         return np.inf
@@ -37,7 +37,10 @@ def surprise(counts, probabilities):
 
 
 def sampling(words=1000, spread=1.0, temperature=1.0, rows=5000, rounds=12):
-    """`sample_categorical` from one distribution over `words` words whose logits have deviation `spread` -> {name: surprise}."""
+    """`sample_categorical` from one distribution over `words` words -> {name: surprise}.
+
+    spread: the standard deviation of the logits.
+    """
     logits = spread * np.random.default_rng(0).standard_normal(words)
     p = np.exp(logits - logits.max())
     p /= p.sum()
@@ -54,10 +57,11 @@ def sampling(words=1000, spread=1.0, temperature=1.0, rows=5000, rounds=12):
 
 
 def choices(with_replacement=False, rows=30_000):
-    """The *set* of positions `mask_batch` chooses in rows of 13 tokens, 9 of them candidates, 3 wanted -> {name: surprise}.
+    """The *set* of positions that `mask_batch` chooses in a row -> {name: surprise}.
 
-    One cell a set, so numbers, single positions and pairs are all in it. Drawn with replacement (the released code), 3 draws
-    hit 1, 2 or 3 different positions: a set of 1 in 1 way of 9³, one of 2 in 6 ways, one of 3 in 6 ways.
+    A row has 13 tokens, of which 9 are candidates and 3 are wanted. Each set is a cell, so numbers, single
+    positions and pairs are all tested. With replacement (the released code), 3 draws hit 1, 2 or 3 different
+    positions: of the 9³ ways to draw, 1 gives a certain set of 1, and 6 a certain set of 2 or of 3.
     """
     ids = np.full((rows, 13), 10, np.int32)
     ids[:, [0, 6, 11]] = 1  # special tokens
@@ -81,7 +85,10 @@ def choices(with_replacement=False, rows=30_000):
 
 
 def shown(rows=20_000, words=61):
-    """What stands at chosen positions with 20 % kept and 30 % random words: [MASK] (id 4), the original (10), any word."""
+    """What stands at chosen positions, if 20 % are kept and 30 % become random words -> {name: surprise}.
+
+    That is [MASK] (id 4), the original (id 10), or any word.
+    """
     ids = np.full((rows, 9), 10, np.int32)
     settings = PretrainingConfig(
         seq_length=9, mask_fraction=0.3, mask_keep_fraction=0.2, mask_random_fraction=0.3
@@ -97,10 +104,11 @@ def shown(rows=20_000, words=61):
 
 
 def generator(temperature=1.0, copies=3000):
-    """The joint model's samples and labels on `copies` of one example, against the softmax of the generator's PyTorch twin.
+    """The joint model's samples and labels on copies of one example, against the softmax of the PyTorch twin.
 
-    Originals are the words it finds likeliest, so that right guesses are common: a token is labelled replaced as often as the
-    sample differs, 1 − p(original). The last slot is unused: nothing there may change, whatever is sampled.
+    Originals are the words that the generator finds likeliest, so that right guesses are common. A token is
+    labelled replaced as often as the sample differs from it, 1 − p(original). The last slot is unused:
+    nothing there may change, whatever is sampled.
     """
     objective = checks.joint_model(
         settings=replace(checks.SETTINGS, sample_temperature=temperature), dtype=np.float32
@@ -113,7 +121,7 @@ def generator(temperature=1.0, copies=3000):
     law /= law.sum(axis=1, keepdims=True)
     used = batch.weights[0] > 0
     original = np.where(used, law.argmax(axis=1), batch.input_ids[0, batch.positions[0]])
-    batch.input_ids[0, batch.positions[0]] = original  # where used, the generator sees [MASK]: its law stays
+    batch.input_ids[0, batch.positions[0]] = original  # the generator sees [MASK] there, so its law stays
     many = batch.shard(np.zeros(copies, int))
     uniform = RandomStream((9,)).uniform(many.positions.size)
     outcome, _ = objective.forward(many, many.normalizers(), PassContext(), uniform)

@@ -1,7 +1,8 @@
 """What is measured: minielectra beside its PyTorch twin, as figures {tensor name: relative error}.
 
-Tests hold the figures against a tolerance, the mutation test wants to see them fail, the report prints them. The relative error of
-a tensor is ‖ours − theirs‖ / ‖theirs‖, each tensor on its own: an error in a bias does not hide behind a matrix.
+Tests compare the figures with a tolerance, the mutation test wants to see them fail, the report prints them.
+The relative error of a tensor is ‖ours − theirs‖ / ‖theirs‖. Each tensor is measured on its own, so that an
+error in a bias cannot hide behind a matrix.
 
 B sequences of T tokens, K chosen positions each, M = B·K, V words.
 """
@@ -28,25 +29,43 @@ from . import twins
 TOLERANCE = {np.float64: 1e-9, np.float32: 1e-5}
 STEPS, WARMUP, PEAK = 20, 5, 1e-2
 
-# Every dimension is a different number: V 61, E 20, H 36 in 3 heads of 12, F 44, P 17, S 3; the generator's H 18 in 1 head, F 22.
-# Much narrower, and a row whose variance happens to be small makes LayerNorm, and so float32 on both sides, ten times less exact.
+# All dimensions are different. The generator has 18 hidden features in 1 head, and 22 inside its feed-forward
+# network. In a much narrower model, a row whose variance happens to be small makes LayerNorm, and so float32
+# on both sides, ten times less exact.
 CONFIG = ElectraConfig(
-    vocab_size=61, embedding_size=20, hidden_size=36, num_hidden_layers=2, num_attention_heads=3, intermediate_size=44,
-    max_position_embeddings=17, type_vocab_size=3, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-)  # fmt: skip
-SETTINGS = PretrainingConfig(generator_width=0.5, generator_depth=0.5, gen_weight=1.7, disc_weight=6.0, shards=2, batch_size=5,
-                             clip_norm=12.0, weight_decay=0.1)  # fmt: skip
+    vocab_size=61,
+    embedding_size=20,
+    hidden_size=36,
+    num_hidden_layers=2,
+    num_attention_heads=3,
+    intermediate_size=44,
+    max_position_embeddings=17,
+    type_vocab_size=3,
+    hidden_dropout_prob=0.0,
+    attention_probs_dropout_prob=0.0,
+)
+SETTINGS = PretrainingConfig(
+    generator_width=0.5,
+    generator_depth=0.5,
+    gen_weight=1.7,
+    disc_weight=6.0,
+    shards=2,
+    batch_size=5,
+    clip_norm=12.0,
+    weight_decay=0.1,
+)
 
 
 # --- inputs
 
 
 def fill(parameters, seed):
-    """Nothing neutral: tables of order one, weights of order 1/√fan-in, LayerNorm's around 1, biases not zero.
+    """Nothing neutral: tables of order 1, weights of order 1/√fan-in, LayerNorm's around 1, biases not 0.
 
-    What a block adds to its input is a little weaker, and biases are small. Otherwise, layer by layer, all tokens become the same
-    vector (Dong et al. 2021), attention's gradients are differences of equal numbers, and twelve layers in float32 leave two
-    correct digits, in either library; so they leave six.
+    What a block adds to its input is a little weaker, and biases are small. Otherwise all tokens would become
+    the same vector, layer by layer (Dong et al. 2021), attention's gradients would be differences of equal
+    numbers, and after twelve layers in float32 two correct digits would be left, in either library. This way
+    six are left.
     """
     random = np.random.default_rng([seed, 1])
     for name, shape in parameters.shapes.items():
@@ -61,7 +80,7 @@ def fill(parameters, seed):
 
 
 def make_tokens(config, seed, count=5, length=11, padded=True):
-    """ids [B, T] int32, valid [B, T] bool, segments [B, T] int32: rows of different lengths, ids that repeat."""
+    """-> ids [B, T] int32, valid [B, T] bool, segments [B, T] int32; lengths differ, and ids repeat."""
     random = np.random.default_rng([seed, 2])
     ids = random.integers(0, config.vocab_size, (count, length), dtype=np.int32)
     ids[:, 1::3] = ids[0, 1]  # one word many times: its gradients must add up
@@ -96,8 +115,9 @@ def make_batch(config, seed, slots=3, **sizes):
 def relative_errors(ours, theirs):
     """{name: relative error} of {name: NumPy array}, in float64.
 
-    Key biases aside: a key bias adds one number to all scores of a row, softmax does not see it, so its gradient is zero by algebra
-    and rounding noise on both sides. It is measured against the norm of the *query* bias's gradient in the same layer.
+    Key biases aside: a key bias adds one number to all scores of a row, softmax does not see it, so its
+    gradient is zero by algebra and rounding noise on both sides. It is measured against the norm of the
+    *query* bias's gradient in the same layer.
     """
     assert ours.keys() == theirs.keys(), sorted(ours.keys() ^ theirs.keys())
     errors = {}
@@ -178,10 +198,10 @@ def joint_errors(config=CONFIG, settings=SETTINGS, dtype=np.float64, seed=0, xp=
 
 
 def difference_errors(config=CONFIG, settings=SETTINGS, seed=0, xp=np, **options):
-    """The joint objective's gradients against central finite differences of its NumPy forward pass, float64: no PyTorch involved.
+    """The objective's gradients against finite differences of its NumPy forward pass, in float64.
 
-    xp: where the gradients are computed. options: those of `gradcheck.compare`. Key biases are measured as in `relative_errors`.
-    -> {tensor name: relative error}
+    xp: where the gradients are computed. options: those of `gradcheck.compare`. Key biases are measured as in
+    `relative_errors`. -> {tensor name: relative error}
     """
     device, host = joint_model(config, settings, seed=seed, xp=xp), joint_model(config, settings, seed=seed)
     batch, samples = make_batch(config, seed)
@@ -203,9 +223,9 @@ def difference_errors(config=CONFIG, settings=SETTINGS, seed=0, xp=np, **options
 
 @dataclass
 class Trajectory:
-    """Some steps of training, ours and theirs: [steps, 3] generator's loss, discriminator's loss, norm of the gradient."""
+    """Some steps of training, ours and theirs."""
 
-    ours: np.ndarray
+    ours: np.ndarray  # [steps, 3] generator's loss, discriminator's loss, norm of the gradient
     theirs: np.ndarray
     weights: dict  # {tensor name: ‖ours − theirs‖ / how far they moved}
 
@@ -226,10 +246,10 @@ class Trajectory:
 def training_trajectory(
     config=CONFIG, settings=SETTINGS, dtype=np.float64, seed=0, steps=STEPS, workers=None
 ):
-    """The first steps of training: `Engine.step` as a run calls it, and the twin, which corrupts, samples and updates by itself.
+    """The first steps of training: `Engine.step` as a run calls it, and the twin.
 
-    workers: of the engine. The error of a tensor's final weights is relative to how far training moved it, and not
-    to its size, because that would be misleading.
+    workers: of the engine. The error of a tensor's final weights is relative to how far training moved it,
+    and not to its size, because that would be misleading.
     """
     objective = joint_model(config, settings, dtype, seed)
     before = {name: array.copy() for name, array in objective.parameters.state().items()}

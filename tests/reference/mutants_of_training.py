@@ -1,4 +1,4 @@
-"""Mistakes in what is learned from what: the tied matrix, losses, labels, samples, the step and the optimizer."""
+"""Mistakes in what is learned: the tied matrix, losses, labels, samples, the step and the optimizer."""
 
 import copy
 from dataclasses import replace
@@ -9,7 +9,7 @@ from minielectra import ops
 from minielectra.electra.corruption import MaskedNormalizers
 from minielectra.nn.layers import TiedLinear
 from minielectra.objectives import electra
-from minielectra.optim import blocks, schedule
+from minielectra.optim import buffer_blocks, schedule
 from minielectra.optim.adam import Adam
 from minielectra.training import engine
 from minielectra.training.worker import Worker
@@ -135,12 +135,12 @@ def _(mp):
 
 @MUTANTS.add("weight decay on biases", check="training, float64", hidden=True)
 def _(mp):
-    mp.setattr(blocks, "decays", lambda name: "LayerNorm" not in name)
+    mp.setattr(buffer_blocks, "decays", lambda name: "LayerNorm" not in name)
 
 
 @MUTANTS.add("weight decay on LayerNorm's weights", check="training, float64", hidden=True)
 def _(mp):
-    mp.setattr(blocks, "decays", lambda name: not name.endswith(".bias"))
+    mp.setattr(buffer_blocks, "decays", lambda name: not name.endswith(".bias"))
 
 
 @MUTANTS.add("weight decay goes through the moments (L2)", check="training, float64", hidden=True)

@@ -1,7 +1,7 @@
 """What a mutant is, and the checks that mutants are held against.
 
-A mutant is a subtle mistake: a function that patches minielectra in place, through pytest's MonkeyPatch. Most wrap what
-they find there, so that they outlive a rewrite of it. The mutants are in `mutants_of_layers.py` and
+A mutant is a subtle mistake: a function that patches minielectra in place, through pytest's MonkeyPatch. Most
+wrap what they find there, so that they outlive a rewrite of it. The mutants are in `mutants_of_layers.py` and
 `mutants_of_training.py`.
 """
 
@@ -38,9 +38,10 @@ CHECKS = {
 class Mutant:
     """One mistake.
 
-    patch: function of a MonkeyPatch. check: the entry of CHECKS that must catch it. hidden: whether it is consistent,
-    because its backward pass is the derivative of its forward pass or no derivative is involved. Then no gradient check
-    can see it. Such a mutant correctly computes something other than ELECTRA; this suite exists because of them.
+    patch: function of a MonkeyPatch. check: the entry of CHECKS that must catch it. hidden: whether it is
+    consistent, because its backward pass is the derivative of its forward pass or no derivative is involved.
+    Then no gradient check can see it. Such a mutant correctly computes something other than ELECTRA; this
+    suite exists because of them.
     """
 
     name: str

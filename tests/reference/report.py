@@ -178,16 +178,15 @@ def round_trips_section():
             found, seconds, problems = round_trips.differences(
                 kind, round_trips.small_config(kind), batch, folder
             )
-            tokenizer.save(folder / "ours")
-            first = round_trips.contents(folder / "ours")
+            first = round_trips.with_tokenizer(kind, folder / "ours", tokenizer)
             same = round_trips.resaved(kind, folder / "ours", folder / "again") == first
         worst = max(worst, *found.values())
         here, there = (figure(found[way]) for way in ("opened here", "opened there"))
         rows.append(
             (f"`{kind}`", here, there, str(problems or "none"), "yes" if same else "NO", f"{seconds:.2f} s")
         )
-    header = ("model", "saved there, opened here", "saved here, opened there", "missing or unexpected keys",
-              "saved again: same bytes", "opened here in")  # fmt: skip
+    header = ("model", "saved there, opened here", "saved here, opened there")
+    header += ("missing or unexpected keys", "saved again: same bytes", "opened here in")
     return table(header, rows), worst
 
 

@@ -36,7 +36,10 @@ def sentences(count=8):
 
 
 def encode(tokenizer, texts, length=64):
-    """ids [B, T] int32, valid [B, T] bool, segments [B, T] int32 of [CLS] text [SEP], the second half of each in segment 1."""
+    """[CLS] text [SEP] of each text, the second half in segment 1 -> ids, valid, segments.
+
+    ids, segments [B, T] int32, valid [B, T] bool.
+    """
     rows = [[tokenizer.cls_id, *tokenizer.encode(text)[: length - 2], tokenizer.sep_id] for text in texts]
     lengths = np.array([len(row) for row in rows])
     valid = np.arange(lengths.max()) < lengths[:, None]
@@ -60,13 +63,16 @@ def their_logits(module, batch):
 
 
 def open_there(kind, directory):
-    """transformers' model in `directory`, in its ordinary way -> module, problems {missing or unexpected keys …}, empty ones left out"""
+    """transformers' model in `directory`, opened in its ordinary way -> module, {kind of problem: keys}."""
     module, info = getattr(transformers, kind).from_pretrained(directory, output_loading_info=True)
     return module.eval(), {what: keys for what, keys in info.items() if keys}
 
 
 def make_there(kind, config, directory, seed=0, **options):
-    """A model as transformers initialises it, saved by it in `directory` -> module. options: those of its `save_pretrained`."""
+    """A model that transformers initializes and saves in `directory` -> module.
+
+    options: those of its `save_pretrained`.
+    """
     torch.manual_seed(seed)
     module = getattr(transformers, kind)(transformers.ElectraConfig(**dataclasses.asdict(config))).eval()
     module.save_pretrained(directory, **options)
@@ -74,10 +80,12 @@ def make_there(kind, config, directory, seed=0, **options):
 
 
 def differences(kind, config, batch, directory):
-    """One model made by transformers, on `batch` (ids, valid, segments), through two directories.
+    """One model made by transformers, through two directories -> figures, seconds to open here, problems.
 
-    -> {"opened here": largest absolute difference of a logit between the model there and the one opened here, "opened there":
-    the same between that one and what transformers opens after it was saved here}, seconds it took to open here, problems there
+    batch: ids, valid, segments. Figures are the largest absolute differences of a logit: {"opened here":
+    between the original and the model opened here, "opened there": between that one and the model that
+    transformers opens after it was saved here}. problems: those of transformers when it opened that
+    directory.
     """
     original = make_there(kind, config, directory / "theirs")
     begin = time.perf_counter()
@@ -98,6 +106,12 @@ def contents(directory):
     return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
 
 
+def with_tokenizer(kind, directory, tokenizer):
+    """Save the model in `directory` once more, now with a tokenizer -> contents of `directory`."""
+    getattr(models, kind).from_pretrained(directory).save_pretrained(directory, tokenizer)
+    return contents(directory)
+
+
 def resaved(kind, source, target):
     """Open the directory `source` here, save it as `target` -> contents of `target`."""
     getattr(models, kind).from_pretrained(source).save_pretrained(
@@ -107,12 +121,14 @@ def resaved(kind, source, target):
 
 
 def small_model_here(kind, directory, config=checks.CONFIG):
-    """A model of ours with non-neutral weights, saved in `directory` with a tokenizer of `config`'s vocabulary -> model, tokenizer"""
+    """A model of ours with non-neutral weights, saved in `directory` with a tokenizer -> model, tokenizer."""
     model = getattr(models, kind)(config)
     checks.fill(model.parameters, 3)
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    special = ["[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     pieces = ["the", "river", "##s", "flow", "##ing", "Über", "uber", ",", "."]
-    vocabulary = special + pieces + [f"w{i}" for i in range(config.vocab_size - len(special) - len(pieces))]
+    others = [f"w{i}" for i in range(config.vocab_size - 1 - len(special) - len(pieces))]
+    vocabulary = special + pieces + others
+    vocabulary.insert(config.pad_token_id, "[PAD]")
     tokenizer = WordPieceTokenizer(vocabulary)
     model.save_pretrained(directory, tokenizer)
     return model, tokenizer

@@ -1,4 +1,4 @@
-"""Fine-tuning beside PyTorch: each head's logits, its loss with every gradient, and the first steps of training.
+"""Fine-tuning beside PyTorch: logits, losses, every gradient, and the first steps of training, for each head.
 
 The other side is transformers' model of the same name, with losses written from their definitions.
 """
@@ -17,9 +17,9 @@ from minielectra.finetuning.heads import (
     ElectraForTokenClassification,
     HeadConfig,
 )
-from minielectra.finetuning.losses import AnsweringLoss, ClassificationLoss, RegressionLoss, TaggingLoss
 from minielectra.finetuning.objective import FinetuningObjective
 from minielectra.finetuning.sequences import TaskBatch
+from minielectra.finetuning.task_losses import AnsweringLoss, ClassificationLoss, RegressionLoss, TaggingLoss
 from minielectra.nn.layers import PassContext
 from minielectra.training.engine import make_engine
 
@@ -37,7 +37,7 @@ cases = pytest.mark.parametrize("case", CASES)
 
 
 def make(case, dtype, seed=0, **settings):
-    """-> our objective, transformers' model with the same weights, and that model's parameters {name: tensor}."""
+    """-> our objective, transformers' model with the same weights, and its parameters {name: tensor}."""
     kind, labels, loss = CASES[case]
     fields = asdict(CONFIG)
     settings = FinetuningConfig(dropout=0.0, bias_correction=False, **settings)
@@ -92,8 +92,8 @@ def their_loss(case, module, batch):
 def errors(ours, theirs):
     """`relative_errors`, but those of two biases under the answers are measured against their weights.
 
-    Softmax over tokens does not see what all of them have in common. So these gradients are zero by algebra, and
-    rounding noise on both sides.
+    Softmax over tokens does not see what all of them have in common. So these gradients are zero by algebra,
+    and rounding noise on both sides.
     """
     found = relative_errors(ours, theirs)
     if "qa_outputs.bias" in theirs:
@@ -126,7 +126,8 @@ def test_loss_and_every_gradient(case, dtype):
 def first_steps(case):
     """Six steps, layer-wise decay included: ELECTRA's Adam for each parameter, at its own rate.
 
-    -> {figure: relative error} of the losses and norms, {tensor: relative error} of how far the weights moved.
+    -> {figure: relative error} of the losses and norms, {tensor: relative error} of how far the weights
+    moved.
     """
     settings = {"layer_decay": 0.7, "weight_decay": 0.01, "batch_size": 5, "clip_norm": 3.0}
     objective, module, parameters = make(case, np.float64, **settings)

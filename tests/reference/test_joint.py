@@ -1,4 +1,4 @@
-"""The joint objective beside PyTorch: both losses and the gradient of every parameter, the shared embeddings' included."""
+"""The joint objective beside PyTorch: both losses and the gradient of every parameter."""
 
 from dataclasses import replace
 

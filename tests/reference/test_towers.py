@@ -1,4 +1,4 @@
-"""Each tower on its own beside transformers' model of the same name: logits, and every parameter's gradient."""
+"""Each tower alone beside transformers' model of the same name: logits, and every parameter's gradient."""
 
 from dataclasses import replace
 
@@ -37,6 +37,9 @@ def small(errors, dtype):
         ({"num_attention_heads": 12, "type_vocab_size": 2}, {}),
         ({"hidden_act": "gelu_new"}, {}),
         ({"hidden_act": "gelu_pytorch_tanh"}, {}),
+        ({"hidden_act": "relu"}, {}),
+        ({"hidden_act": "silu"}, {}),
+        ({"hidden_act": "swish", "type_vocab_size": 1}, {}),
         ({"pad_token_id": 7, "layer_norm_eps": 1e-5}, {}),
         ({"num_hidden_layers": 12}, {}),  # errors add up over layers
     ],
@@ -62,7 +65,7 @@ def test_tower_in_a_workspace(kind, dtype):
 
 
 def preset_config(preset, kind):
-    """A preset's widths and vocabulary, at most two layers deep (one where it is wide); the generator's for ElectraForMaskedLM."""
+    """A tower's configuration in a preset, but at most two layers deep, or one if it is wide."""
     objective = objectives.make(*configure(preset))  # which takes no memory
     config = objective.towers["generator" if kind == "ElectraForMaskedLM" else "discriminator"].config
     return replace(config, num_hidden_layers=1 if preset in ("base", "large") else 2)

@@ -1,9 +1,9 @@
-"""The first twenty steps of training beside PyTorch: losses, the gradient's norm, and where every weight ends.
+"""Twenty steps of training beside PyTorch: losses, the gradient's norm, and where every weight ends.
 
-Our side is `Engine.step` as a run calls it: two shards on two workers, sampling, clipping, decay, the official schedule.
-The twin runs the whole batch at once, samples from its own softmax with the same uniform numbers, and updates by its own
-Adam (or, with bias correction, by torch.optim.AdamW). A wrong sample, label or update would show in every loss that
-follows.
+Our side is `Engine.step` as a run calls it: two shards on two workers, sampling, clipping, decay, the
+official schedule. The twin runs the whole batch at once, samples from its own softmax with the same uniform
+numbers, and updates by its own Adam (or, with bias correction, by torch.optim.AdamW). A wrong sample, label
+or update would show in every loss that follows.
 """
 
 from dataclasses import replace
@@ -14,13 +14,14 @@ import pytest
 from .checks import PEAK, SETTINGS, STEPS, WARMUP, training_trajectory, worst
 from .twins import schedule
 
-# In float32, rounding is amplified twice: twenty steps feed it back, and Adam divides a gradient by its own size, so that
-# an element whose gradient is nearly zero moves as rounding decides. Over twelve seeds and both optimizers the worst loss
-# was off by 7e-6, the worst norm by 9e-6, and the worst tensor by 2e-4 of the way it went, though mostly by 3e-6. Ten
-# times that is allowed.
+# In float32, rounding is amplified twice: twenty steps feed it back, and Adam divides a gradient by its own
+# size, so that an element whose gradient is nearly zero moves as rounding decides. Over twelve seeds and both
+# optimizers the worst loss was off by 7e-6, the worst norm by 9e-6, and the worst tensor by 2e-4 of the way
+# it went, though mostly by 3e-6. Ten times that is allowed.
 LOSSES_FLOAT32, WEIGHTS_FLOAT32 = 1e-4, 2e-3
-# A key bias has no gradient but rounding noise, which Adam blows up to visible steps. It changes no output, because softmax
-# does not see it. What must hold is that its path stays short beside the query bias's (the worst of the same runs: 1e-2).
+# A key bias has no gradient but rounding noise, which Adam blows up to visible steps. It changes no output,
+# because softmax does not see it. What must hold is that its path stays short beside the query bias's (the
+# worst of the same runs: 1e-2).
 KEY_BIASES_FLOAT32 = 0.1
 
 OPTIMIZERS = {"electra": SETTINGS, "torch AdamW": replace(SETTINGS, bias_correction=True)}

@@ -1,7 +1,8 @@
-"""The PyTorch side: transformers' ELECTRA with our weights, the joint objective, and ELECTRA's optimiser.
+"""The PyTorch side: transformers' ELECTRA with our weights, the joint objective, and ELECTRA's optimizer.
 
-Written from the definitions (Clark et al. 2020; google-research/electra), sharing nothing with minielectra but its configurations,
-parameter names and `MaskedBatch`. B sequences of T tokens, K chosen positions each, V words.
+It is written from the definitions (Clark et al. 2020; google-research/electra) and shares nothing with
+minielectra but its configurations, parameter names and `MaskedBatch`. B sequences of T tokens, K chosen
+positions each, V words.
 """
 
 import dataclasses
@@ -9,9 +10,8 @@ import dataclasses
 import torch
 import transformers
 
-torch.set_num_threads(
-    1
-)  # its idle threads spin: on two cores, beside our two shards, a step took twenty times as long
+# PyTorch's idle threads spin: on two cores, beside our two shards, a step took twenty times as long.
+torch.set_num_threads(1)
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
@@ -20,12 +20,13 @@ KINDS = {"generator": "ElectraForMaskedLM", "discriminator": "ElectraForPreTrain
 
 
 def build(kind, config, dtype):
-    """transformers' model of class name `kind` for our ElectraConfig: eager attention, no dropout, torch `dtype`."""
+    """transformers' model of class name `kind` for our ElectraConfig: eager attention, no dropout."""
     settings = transformers.ElectraConfig(**dataclasses.asdict(config))
     module = (
         getattr(transformers, kind)._from_config(settings, attn_implementation="eager", dtype=dtype).eval()
     )
-    # transformers gives the [PAD] row of the word table no gradient; the original TensorFlow code does, and so do we.
+    # transformers gives the [PAD] row of the word table no gradient; the original TensorFlow code does, and
+    # so do we.
     module.electra.embeddings.word_embeddings.padding_idx = None
     return module
 
@@ -66,8 +67,8 @@ class Tower:
 class Twin:
     """The joint model: two towers over one embeddings module, and the objective of the paper's section 2.
 
-    `parameters` carry minielectra's joint names: `electra.embeddings.…` once, the rest under `generator.` and `discriminator.`; with tied
-    encoders everything under the latter.
+    `parameters` carry minielectra's joint names: `electra.embeddings.…` once, the rest under `generator.` and
+    `discriminator.`; with tied encoders everything under the latter.
     """
 
     def __init__(self, objective, dtype):
@@ -81,9 +82,8 @@ class Twin:
             module.electra.embeddings = shared
         if tied := self.settings.tie_encoders:
             self.towers["generator"].electra = self.towers["discriminator"].electra
-        assert (
-            self.towers["generator"].generator_lm_head.weight is shared.word_embeddings.weight
-        )  # tied, and stays so
+        # Tied, and it stays so.
+        assert self.towers["generator"].generator_lm_head.weight is shared.word_embeddings.weight
         self.parameters = {
             name if name.startswith(EMBEDDINGS) else f"{'discriminator' if tied else tower}.{name}": parameter
             for tower, module in self.towers.items()
@@ -92,10 +92,11 @@ class Twin:
         copy(objective.parameters.state(), self.parameters)
 
     def losses(self, batch, samples=None, uniform=None):
-        """batch: a MaskedBatch on the host; samples [B, K] int to corrupt with, or uniform [B·K] to draw them with.
+        """-> losses, and the generator's probabilities [B, K, V].
 
-        -> {"total", "generator", "discriminator"}: 0-d tensors, the last only under the electra objective; and the generator's
-        probabilities [B, K, V].
+        batch: MaskedBatch, on the host; samples [B, K] int to corrupt with, or uniform [B·K] to draw them
+        with. The losses are {"total", "generator", "discriminator"}, 0-d tensors; the last only under the
+        electra objective.
         """
         ids, positions, weights = (
             integers(batch.input_ids),
@@ -135,7 +136,10 @@ class Twin:
         return found, p
 
     def draw(self, p, uniform):
-        """p [B, K, V], uniform [B, K] -> samples [B, K]: the first word whose cumulative probability exceeds the number."""
+        """p [B, K, V], uniform [B, K] -> samples [B, K].
+
+        Each is the first word whose cumulative probability exceeds the uniform number.
+        """
         p = p ** (1.0 / self.settings.sample_temperature)
         cumulative = p.cumsum(-1)
         target = uniform.to(p.dtype)[..., None] * cumulative[..., -1:]
@@ -170,7 +174,10 @@ def clip(parameters, limit):
 
 
 class ElectraAdam:
-    """Adam without bias correction, ε added after the square root, decay decoupled (google-research/electra, optimization.py)."""
+    """Adam without bias correction, with ε added after the square root and decoupled decay.
+
+    Source: google-research/electra, model/optimization.py.
+    """
 
     def __init__(self, parameters, settings):
         """parameters {name: tensor}; settings: PretrainingConfig."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minielectra.data.text.sentences import split_sentences
+from minielectra.data.text.sentences import sentence_spans
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,13 @@ def sentences_by_part(
             document, position = document + 1, 0
             whole = "heldout" if document in split.documents else "train"
             continue
-        sentences = split_sentences(line)
+        spans = sentence_spans(line)
         end = position + len(line) + 1
-        for k, sentence in enumerate(sentences):
+        for k, (first, stop) in enumerate(spans):
             # training gets at least the first sentence of a document that is cut, and evaluation the last
-            last = end == sizes[document] and k == len(sentences) - 1
+            last = end == sizes[document] and k == len(spans) - 1
             cut = document == split.cut_document and position > 0 and (position >= split.cut_at or last)
-            yield ("heldout" if cut else whole), document, sentence
-            position += len(sentence) + 1
+            yield ("heldout" if cut else whole), document, line[first:stop]
+            gap = k + 1 < len(spans) and spans[k + 1][0] > stop
+            position += stop - first + gap
         position = end

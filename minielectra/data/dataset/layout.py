@@ -1,6 +1,7 @@
 """The layout of a prepared folder, which `prepare` writes and `Dataset.open` reads.
 
     vocab.txt                 the pieces, one per line
+    tokenizer_config.json     how text is normalized, and tokens that were added to the vocabulary later
     dataset.json              format version, counts, fingerprint of the text, names of the sources
     train.tokens.npy          all tokens in a row: uint16 (int32 if there are more than 65 536 pieces)
     train.sentences.npy       tokens in each sentence: int32

@@ -5,8 +5,10 @@ memory does not grow with the text, beyond some thirty bytes per document. `layo
 """
 
 import hashlib
+import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
@@ -17,8 +19,10 @@ from minielectra.data.dataset.array_files import NpyWriter
 from minielectra.data.dataset.held_out import choose_held_out, sentences_by_part
 from minielectra.data.dataset.layout import DTYPES, FORMAT, FORMAT_VERSION, PARTS, array_path, is_prepared
 from minielectra.data.dataset.prepared import Dataset
-from minielectra.data.text.corpus import Paths, corpus_lines, find_corpus_files
+from minielectra.data.text.corpus import lines_of
+from minielectra.data.text.corpus_files import Paths, find_corpus_files, readable_again
 from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
+from minielectra.data.wordpiece.tokenizer_files import Rules
 from minielectra.errors import InputError
 from minielectra.formats.files import replacing_folder, write_json
 
@@ -32,15 +36,17 @@ def prepare(
     held_out_fraction: float = 0.05,
     seed: int = 0,
     lowercase: bool = True,
+    strip_accents: bool | None = None,
     overwrite: bool = False,
     progress: bool = False,
 ) -> Dataset:
     """Write the prepared folder of a corpus to `out_dir`, and open it.
 
     source: paths as for `find_corpus_files`, or documents, each a list of lines; tokenizer: the one to use,
-    or the size of a vocabulary to learn from the training part (only then `lowercase` matters);
-    held_out_fraction: about this share of the text is held out for evaluation; seed: picks which; overwrite:
-    if `out_dir` is a dataset, replace it; progress: show bars.
+    or the size of a vocabulary to learn from the training part; lowercase, strip_accents: of a learned one,
+    as for `WordPieceTokenizer`; held_out_fraction: about this share of the text is held out for evaluation;
+    seed: picks which; overwrite: if `out_dir` is a dataset, replace it; progress: show bars, and say what is
+    left out.
 
     Raises InputError if the text is unusable or too short to split, if `out_dir` exists and must not be
     replaced, or if it cannot be written.
@@ -48,35 +54,36 @@ def prepare(
     if not 0 < held_out_fraction < 1:
         raise InputError(f"held-out fraction {held_out_fraction} is not between 0 and 1; 0.05 is usual")
     out_dir = Path(out_dir).expanduser()
-    lines, names = _line_source(source)
+    files, documents = _files_or_documents(source, progress)
     _check_target(out_dir, overwrite)
-
-    sizes, totals = _measure(lines(), progress)
-    split = choose_held_out(sizes, held_out_fraction, seed)
-    if isinstance(tokenizer, int):
-        text = (sentence for part, _, sentence in sentences_by_part(lines(), sizes, split) if part == "train")
-        tokenizer = WordPieceTokenizer.train(text, tokenizer, lowercase)
-
-    try:
-        with replacing_folder(out_dir, overwrite=out_dir.exists()) as folder:
-            tokenizer.save(folder / "vocab.txt")
-            sentences = sentences_by_part(lines(), sizes, split)
-            counts = _encode(sentences, tokenizer, folder, totals["characters"], progress)
-            info = {
-                "format": FORMAT,
-                "version": FORMAT_VERSION,
-                "vocab_size": len(tokenizer),
-                "lowercase": tokenizer.lowercase,
-                "held_out_fraction": held_out_fraction,
-                "seed": seed,
-                "sources": names,
-                **totals,
-                "parts": counts,
-            }
-            write_json(folder / "dataset.json", info)
-    except OSError as error:
-        problem = f"cannot write the dataset ({error.strerror or error})"
-        raise InputError(f"{out_dir}: {problem}; choose another place") from None
+    with _line_source(files, documents, out_dir) as lines:
+        sizes, totals = _measure(lines(), progress)
+        split = choose_held_out(sizes, held_out_fraction, seed)
+        if isinstance(tokenizer, int):
+            parts = sentences_by_part(lines(), sizes, split)
+            text = (sentence for part, _, sentence in parts if part == "train")
+            tokenizer = WordPieceTokenizer.train(text, tokenizer, lowercase, strip_accents=strip_accents)
+        info = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "vocab_size": len(tokenizer),
+            "lowercase": tokenizer.lowercase,
+            "held_out_fraction": held_out_fraction,
+            "seed": seed,
+            "sources": [file.name for file in files],
+            **totals,
+        }
+        if tokenizer.rules != Rules(tokenizer.lowercase):
+            info["tokenizer"] = str(tokenizer.rules)
+        try:
+            with replacing_folder(out_dir, overwrite=out_dir.exists()) as folder:
+                tokenizer.save(folder)
+                sentences = sentences_by_part(lines(), sizes, split)
+                counts = _encode(sentences, tokenizer, folder, totals["characters"], progress)
+                write_json(folder / "dataset.json", info | {"parts": counts})
+        except OSError as error:
+            problem = f"cannot write the dataset ({error.strerror or error})"
+            raise InputError(f"{out_dir}: {problem}; choose another place") from None
     return Dataset.open(out_dir)
 
 
@@ -90,14 +97,28 @@ def _check_target(out_dir: Path, overwrite: bool) -> None:
         raise InputError(f"{out_dir}: there already is a dataset; choose another folder, or remove this one")
 
 
-def _line_source(source) -> tuple[Callable[[], Iterator[str]], list[str]]:
-    """(a function that reads the text from its beginning, as `corpus_lines` does; the names of the files)."""
+def _files_or_documents(source, progress: bool) -> tuple[list[Path], list]:
+    """The source of a corpus, as (files, documents), of which one is empty."""
     if not isinstance(source, (str, PathLike)):
         source = list(source)
         if source and not isinstance(source[0], (str, PathLike)):
-            return lambda: _lines_of(source), []
-    files = find_corpus_files(source)
-    return lambda: corpus_lines(files), [file.name for file in files]
+            return [], source
+    return find_corpus_files(source, _say if progress else None), []
+
+
+@contextmanager
+def _line_source(files: list[Path], documents: list, out_dir: Path) -> Iterator[Callable[[], Iterator[str]]]:
+    """A function that reads the text from its beginning, as `corpus_lines` does.
+
+    A pipe is read once, into a file beside `out_dir`.
+    """
+    folder = next(parent for parent in out_dir.absolute().parents if parent.is_dir())
+    with readable_again(files, folder) as readable:
+        yield lambda: lines_of(readable) if readable else _lines_of(documents)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _lines_of(documents: Iterable[Iterable[str]]) -> Iterator[str]:

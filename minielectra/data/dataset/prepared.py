@@ -161,6 +161,8 @@ class Dataset:
             tokenizer = WordPieceTokenizer.from_file(vocab, info["lowercase"])
             if len(tokenizer) != size:
                 raise _damaged(vocab, f"{len(tokenizer)} pieces, dataset.json says {size}")
+            if tokenizer.lowercase != info["lowercase"]:
+                raise _damaged(path, f"lowercase is {info['lowercase']}, but the files beside it disagree")
             identity = digest([info, tokenizer.vocab])
             parts = [_open_part(directory, name, info["parts"][name], identity) for name in PARTS]
         except (KeyError, TypeError) as error:

@@ -14,6 +14,7 @@ differently are listed below.
 """
 
 import unicodedata
+from collections.abc import Iterable
 
 
 def _code_points(ranges: str) -> frozenset[int]:
@@ -92,30 +93,41 @@ def is_accent(char: str) -> bool:
 class TextNormalizer(dict):
     """The table `code point -> string` of BERT's normalization. Entries are made when they are first needed.
 
-    lowercase: lower-case *and* strip accents, as BERT's uncased models do; otherwise do neither.
+    lowercase: lower-case the text; strip_accents: drop accents (None: if `lowercase`, as BERT's uncased
+    models do); chinese: put spaces around Chinese characters.
     """
 
-    def __init__(self, lowercase: bool = True):
+    def __init__(self, lowercase: bool = True, strip_accents: bool | None = None, chinese: bool = True):
         super().__init__()
-        self.lowercase = lowercase
+        self.lowercase, self.chinese = lowercase, chinese
+        self.strip_accents = lowercase if strip_accents is None else strip_accents
+        self._plain: dict[str, str] = {}
 
     def __missing__(self, code: int) -> str:
-        self[code] = result = self._expand(chr(code))
+        plain = self.plain(chr(code))
+        self[code] = result = "".join(f" {c} " if is_punctuation(c) else c for c in plain)
         return result
 
+    def plain(self, char: str) -> str:
+        """What one character becomes before words are split at punctuation."""
+        if char not in self._plain:
+            self._plain[char] = self._expand(char)
+        return self._plain[char]
+
     def _expand(self, char: str) -> str:
-        """What one character becomes."""
         if is_control(char):
             return ""
         if char.isspace():
             return " "
         code, text = ord(char), char
-        if self.lowercase:
+        if self.strip_accents:
             if code not in _NOT_DECOMPOSED:
                 text = unicodedata.normalize("NFD", text)
-            text = "".join(c.lower() for c in text if not is_accent(c))
-        text = "".join(f" {c} " if is_punctuation(c) else c for c in text)
-        return f" {text} " if any(first <= code <= last for first, last in _CHINESE) else text
+            text = "".join(c for c in text if not is_accent(c))
+        if self.lowercase:
+            text = "".join(c.lower() for c in text)
+        is_chinese = self.chinese and any(first <= code <= last for first, last in _CHINESE)
+        return f" {text} " if is_chinese else text
 
     def words(self, text: str) -> list[str]:
         """The normalized words and punctuation marks of a text: `"Don't!" -> ["don", "'", "t", "!"]`."""
@@ -123,18 +135,36 @@ class TextNormalizer(dict):
 
     def words_with_origins(self, text: str) -> list[tuple[str, list[int]]]:
         """The same words, each with the positions in `text` that its characters come from."""
-        words, word, origins = [], [], []
-        for position, char in enumerate(text):
-            for c in self[ord(char)]:
-                if c != " ":
-                    word.append(c)
-                    origins.append(position)
-                elif word:
-                    words.append(("".join(word), origins))
-                    word, origins = [], []
-        if word:
+        return _gather((c, position) for position, char in enumerate(text) for c in self[ord(char)])
+
+    def normalize(self, text: str) -> tuple[str, list[int]]:
+        """A text before words are split at punctuation, and the position in `text` of each character."""
+        plain = [self.plain(char) for char in text]
+        return "".join(plain), [position for position, part in enumerate(plain) for _ in part]
+
+
+def words_of_normalized(text: str, origins: list[int]) -> list[tuple[str, list[int]]]:
+    """The words of what `TextNormalizer.normalize` returns, each with the origins of its characters."""
+    return _gather(
+        (c, origin)
+        for char, origin in zip(text, origins, strict=True)
+        for c in (f" {char} " if is_punctuation(char) else char)
+    )
+
+
+def _gather(characters: Iterable[tuple[str, int]]) -> list[tuple[str, list[int]]]:
+    """Words out of (character, its origin), separated by spaces."""
+    words, word, origins = [], [], []
+    for char, origin in characters:
+        if char != " ":
+            word.append(char)
+            origins.append(origin)
+        elif word:
             words.append(("".join(word), origins))
-        return words
+            word, origins = [], []
+    if word:
+        words.append(("".join(word), origins))
+    return words
 
 
 def split_on_spaces(text: str) -> list[str]:

@@ -18,17 +18,24 @@ from minielectra.data.wordpiece.vocabulary import SPECIAL_TOKENS
 from minielectra.errors import InputError
 
 MINIMUM_VOCABULARY = 100
+_CHUNKS = 1 << 19  # distinct runs of characters that are counted before they are cut into words
 
 
-def count_words(lines: Iterable[str], lowercase: bool = True) -> Counter:
-    """How often each normalized word occurs: {word: count}."""
-    chunks: Counter = Counter()
+def count_words(lines: Iterable[str], lowercase: bool = True, strip_accents: bool | None = None) -> Counter:
+    """How often each normalized word occurs: {word: count}. The rules are those of `TextNormalizer`."""
+    normalizer, chunks, words = TextNormalizer(lowercase, strip_accents), Counter(), Counter()
+
+    def count_chunks() -> None:
+        for chunk, count in chunks.items():
+            for word in normalizer.words(chunk):
+                words[word] += count
+        chunks.clear()
+
     for line in lines:
         chunks.update(split_on_spaces(line))
-    normalizer, words = TextNormalizer(lowercase), Counter()
-    for chunk, count in chunks.items():
-        for word in normalizer.words(chunk):
-            words[word] += count
+        if len(chunks) > _CHUNKS:
+            count_chunks()
+    count_chunks()
     return words
 
 
@@ -38,9 +45,11 @@ def train_vocabulary(
     lowercase: bool = True,
     min_frequency: int = 2,
     limit_alphabet: int = 1000,
+    strip_accents: bool | None = None,
 ) -> list[str]:
     """At most `vocab_size` pieces, in this order: special tokens, alphabet, merges.
 
+    lowercase, strip_accents: as for `TextNormalizer`.
     min_frequency: a pair that occurs less often is not merged, so there may be fewer pieces; limit_alphabet:
     how many characters are kept, the most frequent ones. Words with any other character are left out: they
     would be [UNK] anyway.
@@ -51,7 +60,7 @@ def train_vocabulary(
     if vocab_size < MINIMUM_VOCABULARY:
         least = MINIMUM_VOCABULARY
         raise InputError(f"a vocabulary of {vocab_size} is too small; use at least {least} pieces")
-    words = count_words(lines, lowercase)
+    words = count_words(lines, lowercase, strip_accents)
     if not words:
         raise InputError(
             "no words to learn a vocabulary from: the text is empty or holds only control characters"

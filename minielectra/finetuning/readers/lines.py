@@ -1,11 +1,60 @@
-"""How every reader takes a text file apart: bytes to lines, lines to rows; and how messages quote them."""
+"""From the bytes of a file to its lines: read once, decompressed if need be; and how messages quote them."""
 
+import bz2
 import codecs
-import csv
+import gzip
+import io
+import json
+import lzma
 import sys
+import zlib
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from minielectra.errors import InputError
+
+LARGEST = 1 << 31  # bytes of text: a few megabytes of gzip can hold a terabyte of it
+JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
+_CHUNK = 1 << 20  # bytes that are read at a time
+_COMPRESSED = {  # suffix -> first bytes, how to open it
+    ".gz": (b"\x1f\x8b\x08", gzip.open),
+    ".bz2": (b"BZh", bz2.open),
+    ".xz": (b"\xfd7zXZ\x00", lzma.open),
+}
+
+
+@dataclass
+class TextFile:
+    """A text file in memory: its lines, what it is called, and a tally of what readers leave out of it."""
+
+    where: str  # what error messages call it
+    suffix: str  # of its name, in lower case, without `.gz` and the like; "" for standard input
+    lines: list[str]  # without line ends
+    tally: dict = field(default_factory=dict)  # {what was found: (how often, where first)}
+
+    @cached_property
+    def holds_json(self):
+        """Whether the file is JSON: its name says so, or its first line is a JSON object."""
+        if self.suffix in JSON_SUFFIXES:
+            return True
+        first = next((line for line in self.lines if line.strip()), "")
+        try:
+            return first.lstrip().startswith('{"') and isinstance(json.loads(first), dict)
+        except (ValueError, RecursionError):
+            return False
+
+    def count(self, what, place):
+        """Remember one more case of `what`, such as "row(s) left out: no label", found at `place`."""
+        number, first = self.tally.get(what, (0, place))
+        self.tally[what] = number + 1, first
+
+    def tell(self):
+        """Say what was counted, in one line on standard error, if there is anything to say."""
+        found = (f"{number} {what} (first: {first})" for what, (number, first) in self.tally.items())
+        if message := "; ".join(found):
+            print(f"{self.where}: {message}", file=sys.stderr)
+        self.tally.clear()
 
 
 def shown_path(path):
@@ -18,33 +67,36 @@ def quoted(text):
     return repr(text if len(text) <= 50 else text[:47] + "...")
 
 
-def read_lines(path):
-    """The lines of a text file, or of standard input for "-", without line ends -> non-empty list of str.
+def read_file(path, blank=False):
+    """A text file, or standard input for "-" -> TextFile. A TextFile is handed back as it is.
 
-    A byte-order mark is removed. A line that is not UTF-8 is read as Latin-1, the encoding of older data sets
-    (TREC's questions, CoNLL 2002); this is decided line by line, so that one stray byte does not spoil a
-    file. Raises InputError for a file that cannot be read, is blank, or is not text.
+    So a pipe, which can be read only once, can pass through functions that take a path. Files compressed with
+    gzip, bzip2 or xz are decompressed. A byte-order mark is removed. A line that is not UTF-8 is read as
+    Latin-1, the encoding of older data sets (TREC's questions, CoNLL 2002); this is decided line by line, so
+    that one stray byte does not spoil a file. blank: whether all lines may be blank. Raises InputError for a
+    file that cannot be read, is empty, is too large, or is not text.
     """
+    if isinstance(path, TextFile):
+        return path
+    where = shown_path(path)
     try:
-        raw = sys.stdin.buffer.read() if str(path) == "-" else Path(path).read_bytes()
+        if str(path) == "-":
+            raw = _contents(sys.stdin.buffer, where)
+        else:
+            with open(path, "rb") as stream:
+                raw = _contents(stream, where)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror or error}); check path and permissions"
         ) from None
-    if b"\0" in raw:
-        line = raw.count(b"\n", 0, raw.index(b"\0")) + 1
-        raise InputError(
-            f"{shown_path(path)}:{line}: a NUL byte, so this is not plain text; "
-            "convert it to UTF-8, e.g. with iconv"
-        )
     # not splitlines(): a text may contain one of Unicode's rarer line separators
     lines = raw.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").split(b"\n")
     lines = [_decode(line.removesuffix(b"\r")) for line in lines]
-    if not any(line.strip() for line in lines):
-        raise InputError(f"{shown_path(path)}: empty; give a file with text in it")
-    return lines
+    if not raw or not (blank or any(line.strip() for line in lines)):
+        raise InputError(f"{where}: empty; give a file with text in it")
+    return TextFile(where, "" if str(path) == "-" else _suffix(path), lines)
 
 
 def numbered(lines):
@@ -55,27 +107,45 @@ def numbered(lines):
     return ((number, line) for number, line in enumerate(lines, 1) if line.strip())
 
 
-def split_rows(lines, separator, where):
-    """(number of its first line, its stripped fields) of each row that is not blank.
+def _suffix(path):
+    path = Path(path)
+    if path.suffix.lower() in _COMPRESSED:
+        path = path.with_suffix("")
+    return path.suffix.lower()
 
-    separator: "," means a quoted CSV, whose rows may run over several lines; where: the file's name for error
-    messages.
-    """
-    if separator != ",":
-        for number, line in numbered(lines):
-            yield number, [field.strip() for field in line.split(separator)]
-        return
-    reader = csv.reader((line + "\n" for line in lines), strict=True, skipinitialspace=True)
-    while True:
-        start = reader.line_num + 1
-        try:
-            fields = next(reader, None)
-        except csv.Error as error:
-            raise InputError(f"{where}:{start}: not CSV ({error}); check its quotes") from None
-        if fields is None:
-            return
-        if len(fields) > 1 or any(field.strip() for field in fields):
-            yield start, [field.strip() for field in fields]
+
+def _contents(stream, where):
+    """All bytes of a stream, decompressed. What they begin with decides, since a pipe has no name."""
+    start = stream.read(_CHUNK)
+    opener = next((opener for first, opener in _COMPRESSED.values() if start.startswith(first)), None)
+    if opener is None:
+        return _bounded(stream, where, start)
+    raw = _bounded(stream, where, start, text=False)
+    try:
+        with opener(io.BytesIO(raw)) as text:
+            return _bounded(text, where)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        if opener is bz2.open and isinstance(error, OSError) and b"\0" not in raw:
+            return raw  # a text may well begin with the letters BZh
+        raise InputError(f"{where}: broken compressed file ({error}); compress it again") from None
+
+
+def _bounded(stream, where, start=b"", text=True):
+    """The rest of a stream after `start`. Raises InputError if it is too large or, as a text, holds a NUL."""
+    parts, size, lines = [], 0, 1
+    part = start or stream.read(_CHUNK)
+    while part:
+        if text and b"\0" in part:
+            line = lines + part.count(b"\n", 0, part.index(b"\0"))
+            raise InputError(
+                f"{where}:{line}: a NUL byte, so this is not plain text; convert it to UTF-8, e.g. with iconv"
+            )
+        parts.append(part)
+        size, lines = size + len(part), lines + part.count(b"\n")
+        if size > LARGEST:
+            raise InputError(f"{where}: more than {LARGEST >> 30} GiB; split it into smaller files")
+        part = stream.read(_CHUNK)
+    return b"".join(parts)
 
 
 def _decode(line):

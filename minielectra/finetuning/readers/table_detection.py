@@ -1,19 +1,16 @@
 """How to read a file of texts: its TableFormat, from its name, its header, and the columns the user named."""
 
+import dataclasses
 import re
-from pathlib import Path
 
 from minielectra.errors import InputError
-from minielectra.finetuning.readers.lines import read_lines, shown_path, split_rows
-from minielectra.finetuning.readers.tables import TableFormat, find_column, list_columns
+from minielectra.finetuning.readers.lines import numbered, read_file
+from minielectra.finetuning.readers.rows import find_separator, read_rows
+from minielectra.finetuning.readers.tables import TableFormat, find_column, list_columns, read_examples
 
 # GLUE's tasks (Wang et al. 2019) and their columns: text, a pair's second text, label (not in test files).
 GLUE = {
-    "cola": (
-        "sentence",
-        None,
-        "label",
-    ),  # train and dev have no header: source, label, original mark, sentence
+    "cola": ("sentence", None, "label"),  # without a header: source, label, original mark, sentence
     "sst-2": ("sentence", None, "label"),
     "mrpc": ("#1 String", "#2 String", "Quality"),
     "sts-b": ("sentence1", "sentence2", "score"),
@@ -39,48 +36,42 @@ TEXT_COLUMNS = (
 LABEL_COLUMNS = ("gold_label", "is_duplicate", "quality", "label", "score", "class", "category")
 
 
-def detect_format(path, task=None, text=None, pair=None, label=None, labelled=True):
-    """How to read the file `path` -> TableFormat.
+def detect_format(path, task=None, text=None, pair=None, label=None, separator=None, labelled=True):
+    """How to read the file `path` ("-" is standard input) -> TableFormat.
 
     task: a key of `GLUE`, in any spelling ("SST-2", "sst2"); None: recognised if the header allows it. text,
-    pair, label: columns that the user named; if all of them are numbers, the file has no header.
-    labelled=False: a file that is not a table is read as bare lines instead of label and text.
+    pair, label: columns that the user named; if all of them are numbers, the file has no header. separator:
+    what separates columns; None: see `find_separator`. labelled=False: a file that is not a table is read as
+    bare lines instead of label and text.
 
-    A file is a table if it contains a TAB or is called .tsv or .csv. Standard input ("-") cannot be read
-    twice: it is bare lines, or a TSV if `text` is given. Raises InputError for an unknown task, a missing
-    column, or a header that does not tell.
+    A file is a table if it contains a TAB, is called .tsv or .csv, or holds JSON. Raises InputError for an
+    unknown task, a missing column, or a header that does not tell.
     """
-    name = _task_name(task)
+    file, name = read_file(path), _task_name(task)
     columns_named = not (text is pair is label is None)
-    if str(path) == "-":
-        if text is None:
-            return TableFormat("lines", name=name)
-        first_row, separator, at = [], "\t", shown_path(path)
-    else:
-        lines = read_lines(path)
-        if not columns_named and not _called_table(path) and not any("\t" in line for line in lines):
-            return TableFormat("label-text" if labelled else "lines", name=name)
-        separator = "," if Path(path).suffix.lower() == ".csv" else "\t"
-        line, first_row = next(split_rows(lines, separator, shown_path(path)), (1, [""]))
-        at = f"{shown_path(path)}:{line}"
+    if not columns_named and separator is None and not _is_table(file):
+        return TableFormat("label-text" if labelled else "lines", name=name)
+    separator = _one_character(separator) or find_separator(file)
+    line, first_row = next(read_rows(file, separator), (1, [""]))
+    at = f"{file.where}:{line}"
     text, pair, label = map(_number_or_name, (text, pair, label))
     if text is None:
         found = _text_columns(first_row, name)
         if found is None and not columns_named:
             if _is_cola(first_row) and name in (None, "cola"):
                 return TableFormat("columns", 3, None, 1, separator, header=False, name="cola")
-            if not labelled and not _called_table(path):
-                return TableFormat("lines", name=name)
+            if not labelled and not _called_table(file):
+                return TableFormat("lines", pair=1, name=name)
         if found is None:
             wanted = "the text" if name is None else f"the text of {name}"
             raise InputError(
                 f"{at}: {list_columns(first_row)}, none of which is known as {wanted}; say which column it is"
             )
         text, pair = found[0], found[1] if pair is None else pair
-    header = any(isinstance(column, str) for column in (text, pair, label))
+    header = file.holds_json or any(isinstance(column, str) for column in (text, pair, label))
     if label is None and header:
         label = _spelling(first_row, *LABEL_COLUMNS)
-    for column in (text, pair, label) if first_row else ():
+    for column in (text, pair, label):
         find_column(column, first_row, header, at)
     if name is None and not columns_named:
         tasks = [task for task, columns in GLUE.items() if columns == (text, pair, label)]
@@ -88,27 +79,86 @@ def detect_format(path, task=None, text=None, pair=None, label=None, labelled=Tr
     return TableFormat("columns", text, pair, label, separator, header, name)
 
 
-def unlabelled_format(path, trained, labels):
-    """How to read a file to predict for -> TableFormat.
+def read_unlabelled(path, trained, labels, form=None):
+    """The examples of a file to predict for -> list of Example. "-" is standard input.
 
-    trained: the TableFormat of the training file; labels: the task's. The file may look like the training
-    file, with or without labels, or hold bare lines.
+    trained: the TableFormat of the training file; labels: the task's. form: "training": the file is written
+    like the training file, with or without labels; "lines": one text per line; None: the former if the name,
+    the header or the first words of all lines say so, otherwise the latter, as on standard input.
     """
-    lines = TableFormat("lines", name=trained.name)
-    if str(path) == "-":
-        return lines
-    if trained.kind != "columns":
-        words = [line.split(maxsplit=1) for line in read_lines(path) if line.strip()]
-        labelled = all(len(parts) == 2 and parts[0] in labels for parts in words)
-        return trained if labelled else lines
+    file = read_file(path, blank=True)
+    lines = TableFormat("lines", pair=None if trained.pair is None else 1, name=trained.name)
+    if form is None and str(path) == "-" and not file.holds_json:
+        form = "lines"
+    found = lines if form == "lines" else _unlabelled_format(file, trained, labels, form == "training")
+    return read_examples(file, found or lines, labelled=False)
+
+
+def _unlabelled_format(file, trained, labels, told):
+    """How to read a file that may be like the training file -> TableFormat, or None for bare lines.
+
+    told: whether the user says that it is like the training file.
+    """
+    if trained.kind != "columns" and not file.holds_json:
+        return trained if told or _begin_with_labels(file, labels) else None
+    if not told and not _could_be_table(file, trained):
+        return None
+    separator = find_separator(file, usual=trained.separator)
     try:
-        if trained.name is not None:
-            return detect_format(path, task=trained.name, labelled=False)
-        return detect_format(path, text=trained.text, pair=trained.pair, labelled=False)
+        if trained.name is not None or trained.kind != "columns":
+            found = detect_format(file, task=trained.name, separator=separator, labelled=False)
+        else:
+            found = detect_format(
+                file, text=trained.text, pair=trained.pair, separator=separator, labelled=False
+            )
     except InputError:
-        if _called_table(path):
+        if told or _called_table(file):
             raise
-        return lines
+        return None
+    if told and found.kind != "columns":
+        raise InputError(f"{file.where}: no header with the training file's columns; or say --form lines")
+    return found if found.kind == "columns" else None
+
+
+def _begin_with_labels(file, labels):
+    """Whether every line is a label of the training file and a text. If so, that is told."""
+    rows = [(number, line.split(maxsplit=1)) for number, line in numbered(file.lines)]
+    if not rows or not all(len(words) == 2 and words[0] in labels for _, words in rows):
+        return False
+    for number, _ in rows:
+        file.count("line(s) begin with a label; to read it as text, say --form lines", f"line {number}")
+    return True
+
+
+def _could_be_table(file, trained):
+    """Whether a file may be like the training file: a table by its name or its content."""
+    if _called_table(file):
+        return True
+    if trained.header:
+        first_line = next(numbered(file.lines), (0, ""))[1]
+        names = [name.strip() for name in first_line.split(trained.separator)]
+        return _is_table(file) or trained.text in names
+    counts = {line.count("\t") for _, line in numbered(file.lines)}
+    return len(counts) == 1 and counts != {0}  # without a header, only equal rows tell
+
+
+def format_like(path, trained):
+    """How to read a labelled file with the columns of the training file -> TableFormat.
+
+    trained: the training file's. The separator is the file's own.
+    """
+    file = read_file(path)
+    if trained.kind != "columns":
+        return detect_format(file) if file.holds_json else trained
+    return dataclasses.replace(trained, separator=find_separator(file, usual=trained.separator))
+
+
+def _one_character(separator):
+    """What the user calls the separator of columns; `\\t` stands for a TAB. Raises InputError."""
+    separator = {"\\t": "\t"}.get(separator, separator)
+    if separator is not None and len(separator) != 1:
+        raise InputError(f"--separator {separator!r}: is not one character; give one, such as ';'")
+    return separator
 
 
 def _task_name(task):
@@ -124,8 +174,12 @@ def _task_name(task):
     return plain[key]
 
 
-def _called_table(path):
-    return Path(path).suffix.lower() in (".tsv", ".csv")
+def _called_table(file):
+    return file.suffix in (".tsv", ".csv") or file.holds_json
+
+
+def _is_table(file):
+    return _called_table(file) or any("\t" in line for line in file.lines)
 
 
 def _is_cola(first_row):

@@ -3,6 +3,7 @@
 A sequence is [CLS] question [SEP] window of the context [SEP]. [CLS] stands for "not in this window".
 """
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,13 +11,15 @@ import numpy as np
 from minielectra.errors import InputError
 from minielectra.finetuning.answer_windows import N_BEST, Window, best_answers, best_window, context_windows
 from minielectra.finetuning.heads import ElectraForQuestionAnswering
-from minielectra.finetuning.losses import AnsweringLoss
 from minielectra.finetuning.metrics.squad_scores import best_threshold, squad_scores
+from minielectra.finetuning.readers.lines import quoted
 from minielectra.finetuning.readers.squad_json import has_impossible, read_questions
 from minielectra.finetuning.sequences import Encoded
+from minielectra.finetuning.task_losses import AnsweringLoss
 from minielectra.finetuning.tasks.contract import Task
 
 LONGEST_QUESTION = 64  # tokens; the rest is cut
+MANY_ANSWERS = 10_000  # of one question, from all of its windows: time to forget all but the best
 
 
 class Answering(Task):
@@ -41,7 +44,7 @@ class Answering(Task):
     @classmethod
     def from_file(cls, name, path, options):
         """The task and its questions; whether answers may be missing is read off the file."""
-        questions = read_questions(path)
+        questions = read_questions(path, placed=True)
         return cls(name, has_impossible(questions)), questions
 
     @property
@@ -52,8 +55,10 @@ class Answering(Task):
     def from_settings(cls, settings):
         return cls(**settings)
 
-    def read(self, path, labelled=True):
-        """The questions of a SQuAD file; unlabelled ones may lack answers."""
+    def read(self, path, labelled=True, form=None):
+        """The questions of a SQuAD file; unlabelled ones have no answers."""
+        if form == "lines":
+            raise InputError("--form lines: does not apply to squad; give a file in SQuAD's format")
         return read_questions(path, labelled)
 
     def encode(self, examples, tokenizer, max_length, labelled=True):
@@ -66,9 +71,7 @@ class Answering(Task):
                 ids, _, offsets = tokenizer.encode_with_offsets(question.context, allow_special=False)
                 contexts[question.context] = ids, offsets
             ids, offsets = contexts[question.context]
-            if not ids:
-                raise InputError(f"question {question.id!r}: its context has no words; give it a text")
-            answer = _answer_tokens(question, offsets) if labelled and question.answers else None
+            answer = _answer_tokens(question, offsets) if labelled else None
             begin = len(query) + 2
             spans = list(context_windows(len(ids), max_length - len(query) - 3))
             owners = best_window(spans, len(ids))
@@ -90,26 +93,31 @@ class Answering(Task):
         """
         answers, nulls = [[] for _ in examples], [np.inf] * len(examples)
         for x, sequence in zip(logits, encoded, strict=True):
-            answers[sequence.owner] += best_answers(x.astype(np.float64), sequence.more)
+            found = answers[sequence.owner]
+            found += best_answers(x.astype(np.float64), sequence.more)
+            if len(found) > MANY_ANSWERS:
+                found[:] = _best_of_each_text(found, examples[sequence.owner].context)
             nulls[sequence.owner] = min(nulls[sequence.owner], float(x[0].sum(dtype=np.float64)))
         triples = zip(examples, answers, nulls, strict=True)
         return [self._decide(self._n_best(question, found, null)) for question, found, null in triples]
 
     def _n_best(self, question, found, null):
         """The best answers of all windows, each text once; null: logit of none -> {"null_score", "best"}"""
-        best = {}
-        for logit, start, stop in sorted(found, reverse=True):
-            best.setdefault(question.context[start:stop], (logit, start))  # at its best place
-            if len(best) == N_BEST:
-                break
-        top = next(iter(best.values()))[0]
-        weights = [np.exp(logit - top) for logit, _ in best.values()]
+        if not found:  # a context without words
+            return {"null_score": 0.0, "best": [{"answer": "", "start": None, "score": 1.0}]}
+        best = _best_of_each_text(found, question.context)
+        top = best[0][0]
+        weights = [np.exp(logit - top) for logit, *_ in best]
         total = sum(weights) + (
             np.exp(min(null - top, 700.0)) if self.impossible else 0.0
         )  # exp(710) overflows
         entries = [
-            {"answer": text, "start": start, "score": round(float(weight / total), 6)}
-            for (text, (_, start)), weight in zip(best.items(), weights, strict=True)
+            {
+                "answer": question.context[start:stop],
+                "start": start,
+                "score": round(float(weight / total), 6),
+            }
+            for (_, start, stop), weight in zip(best, weights, strict=True)
         ]
         return {"null_score": float(null - top), "best": entries}
 
@@ -124,36 +132,60 @@ class Answering(Task):
         """Set the threshold that gives the best F1 on `examples` -> the predictions that it leads to."""
         if not self.impossible:
             return predictions
-        texts = {q.id: p["best"][0]["answer"] for q, p in zip(examples, predictions, strict=True)}
-        nulls = {q.id: p["null_score"] for q, p in zip(examples, predictions, strict=True)}
-        self.threshold = float(best_threshold(texts, nulls, examples)[0])
+        texts = {str(i): p["best"][0]["answer"] for i, p in enumerate(predictions)}
+        nulls = {str(i): p["null_score"] for i, p in enumerate(predictions)}
+        self.threshold = float(best_threshold(texts, nulls, _numbered(examples))[0])
         return [self._decide(p) for p in predictions]
 
     def score(self, examples, predictions):
         """SQuAD's official scores, in per cent: {"f1", "exact_match", …}."""
-        scores = squad_scores(_answers(examples, predictions), examples)
+        answers = {str(i): p["answer"] for i, p in enumerate(predictions)}
+        scores = squad_scores(answers, _numbered(examples))
         return {name: scores[name] for name in (*self.metrics, *sorted(scores))}
 
-    def show(self, example, prediction):
+    def show(self, example, prediction, gold=False):
         """One line: answer, score, question."""
         return f"{prediction['answer'] or '(no answer)'}\t{prediction['score']:.3f}\t{example.question}"
 
-    def report(self, example, prediction):
+    def report(self, example, prediction, gold=False):
         """The prediction with the question and its id."""
         return {"id": example.id, "question": example.question, **prediction}
 
+    def check_official(self, examples):
+        """SQuAD's own script reads {question's id: answer}, so each question needs an id of its own."""
+        seen = set()
+        for question in examples:
+            if question.id in seen:
+                raise InputError(
+                    f"--official: several questions have the id {quoted(question.id)}; make the ids unique"
+                )
+            seen.add(question.id)
+
     def official_format(self, examples, predictions):
         """JSON for SQuAD's own script: {question's id: answer}."""
-        return json.dumps(_answers(examples, predictions), ensure_ascii=False) + "\n"
+        answers = {question.id: p["answer"] for question, p in zip(examples, predictions, strict=True)}
+        return json.dumps(answers, ensure_ascii=False) + "\n"
 
 
-def _answers(examples, predictions):
-    """{question's id: answer}"""
-    return {question.id: p["answer"] for question, p in zip(examples, predictions, strict=True)}
+def _numbered(examples):
+    """The questions with their numbers as ids: ids of files may occur twice."""
+    return [dataclasses.replace(question, id=str(i)) for i, question in enumerate(examples)]
+
+
+def _best_of_each_text(found, context):
+    """The N_BEST best of many (logit, start, stop), each text once, at its best place -> list, best first."""
+    best = {}
+    for answer in sorted(found, reverse=True):
+        best.setdefault(context[answer[1] : answer[2]], answer)
+        if len(best) == N_BEST:
+            break
+    return list(best.values())
 
 
 def _answer_tokens(question, offsets):
-    """(first, last) token that the first gold answer touches; None if it touches none."""
-    text, start = question.answers[0]
-    touched = [k for k, (a, b) in enumerate(offsets) if a < start + len(text) and b > start]
+    """(first, last) token that the first gold answer touches; None if there is none."""
+    if question.place is None:
+        return None
+    start, stop = question.place
+    touched = [k for k, (a, b) in enumerate(offsets) if a < stop and b > start]
     return (touched[0], touched[-1]) if touched else None

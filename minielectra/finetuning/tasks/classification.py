@@ -3,15 +3,20 @@
 A sequence is [CLS] text [SEP], or [CLS] text [SEP] second text [SEP].
 """
 
+import itertools
+import sys
+from collections import Counter
+
 import numpy as np
 
 from minielectra.errors import InputError
 from minielectra.finetuning.heads import ElectraForSequenceClassification
-from minielectra.finetuning.losses import ClassificationLoss, RegressionLoss
 from minielectra.finetuning.metrics import scores as metrics
-from minielectra.finetuning.readers.table_detection import detect_format, unlabelled_format
+from minielectra.finetuning.readers.lines import quoted, read_file
+from minielectra.finetuning.readers.table_detection import detect_format, format_like, read_unlabelled
 from minielectra.finetuning.readers.tables import TableFormat, numeric_labels, read_examples
 from minielectra.finetuning.sequences import Encoded, truncated_pair
+from minielectra.finetuning.task_losses import ClassificationLoss, RegressionLoss
 from minielectra.finetuning.tasks.contract import Task
 from minielectra.ops import softmax_forward
 
@@ -29,6 +34,13 @@ GLUE_METRICS = {
     "wnli": ("accuracy",),
 }
 REGRESSIONS = ("sts-b", "regression")
+# GLUE's labels, as its submissions write them. Hugging Face's copies have their numbers, in this order.
+GLUE_LABELS = {name: ("0", "1") for name in ("cola", "sst-2", "mrpc", "qqp", "wnli")} | {
+    "mnli": ("entailment", "neutral", "contradiction"),
+    "qnli": ("entailment", "not_entailment"),
+    "rte": ("entailment", "not_entailment"),
+}
+LARGEST_SCORE = 5.0  # of STS-B; the smallest is 0
 
 
 class Classification(Task):
@@ -37,7 +49,7 @@ class Classification(Task):
     names = (*GLUE_METRICS, "classification", "regression")
     head = "classification"
     model_class = ElectraForSequenceClassification
-    reader_options = ("text", "pair", "label")
+    reader_options = ("text", "pair", "label", "separator")
 
     def __init__(self, name, table_format, labels, scale=1.0):
         """labels: in the order of the logits, a single one for a regression.
@@ -54,16 +66,20 @@ class Classification(Task):
     @classmethod
     def from_file(cls, name, path, options):
         """The task, with the labels of the file, and its examples. options: columns, see `detect_format`."""
-        table_format = detect_format(path, task=name if name in GLUE_METRICS else None, **options)
-        examples = read_examples(path, table_format)
+        file = read_file(path)
+        table_format = detect_format(file, task=name if name in GLUE_METRICS else None, **options)
+        examples = read_examples(file, table_format)
         if name in REGRESSIONS:
-            numbers = numeric_labels(examples, path)
+            numbers = numeric_labels(examples, file.where)
             return cls(name, table_format, ("score",), scale=float(np.abs(numbers).max()) or 1.0), examples
         labels = sorted({example.label for example in examples})
         if len(labels) < 2:
             raise InputError(
-                f"{path}: every label is {labels[0]!r}; a classifier needs examples of at least two"
+                f"{file.where}: every label is {quoted(labels[0])}; "
+                "a classifier needs examples of at least two"
             )
+        if len(labels) > len(GLUE_LABELS.get(name, labels)):
+            raise _too_many_labels(name, examples, file.where)
         return cls(name, table_format, labels), examples
 
     @property
@@ -76,13 +92,14 @@ class Classification(Task):
         form = TableFormat.from_dict(settings["format"])
         return cls(settings["name"], form, settings["labels"], settings["scale"])
 
-    def read(self, path, labelled=True):
+    def read(self, path, labelled=True, form=None):
         """The examples of a file like the training file; unlabelled ones may also be bare lines."""
-        if labelled:
-            examples = read_examples(path, self.table_format)
-            self._targets(examples, path)  # checks the labels
-            return examples
-        return read_examples(path, unlabelled_format(path, self.table_format, self.labels), labelled=False)
+        if not labelled:
+            return read_unlabelled(path, self.table_format, self.labels, form)
+        file = read_file(path)
+        examples = read_examples(file, format_like(file, self.table_format))
+        self._targets(examples, file.where)  # checks the labels
+        return examples
 
     def encode(self, examples, tokenizer, max_length, labelled=True):
         """One Encoded per example; what is too long is cut, of a pair the longer text first."""
@@ -129,18 +146,60 @@ class Classification(Task):
             scores["f1"] = metrics.binary_f1(targets, found, positive=1)
         return {name: scores[name] for name in (*self.metrics, *sorted(scores)) if name in scores}
 
-    def show(self, example, prediction):
-        """One line: label, its probability, text."""
+    def show(self, example, prediction, gold=False):
+        """One line: label, its probability, text; with `gold` the file's label first."""
         text = example.text if example.pair is None else f"{example.text}  |  {example.pair}"
+        own = f"{example.label}\t" if gold and example.label is not None else ""
         label = prediction["label"]
         if self.regression:
-            return f"{label:.3f}\t{text}"
-        return f"{label}\t{prediction['scores'][label]:.3f}\t{text}"
+            return f"{own}{label:.3f}\t{text}"
+        return f"{own}{label}\t{prediction['scores'][label]:.3f}\t{text}"
 
-    def report(self, example, prediction):
+    def report(self, example, prediction, gold=False):
         """The prediction with the text or the pair."""
         pair = {} if example.pair is None else {"pair": example.pair}
-        return {"text": example.text, **pair, **prediction}
+        own = {"gold": example.label} if gold else {}
+        return {"text": example.text, **pair, **prediction, **own}
+
+    def check_official(self, examples):
+        """The task must be GLUE's, and no example of its test set may be missing."""
+        if self.name not in GLUE_METRICS:
+            return super().check_official(examples)
+        official = GLUE_LABELS.get(self.name)
+        if official is not None:
+            self._check_labels(official)
+        indices = _indices(examples)
+        for example, index, due in zip(examples, indices, itertools.count(indices[0])):
+            if index != due:
+                raise InputError(
+                    f"--official: line {example.line} has the index {index}, not {due}; GLUE takes "
+                    "a prediction for each example of its test set, in order: correct the file"
+                )
+
+    def _check_labels(self, official):
+        """Raise InputError unless GLUE has the labels; tell how numbers are written if it has words."""
+        for label in self.labels:
+            if _official_label(label, official) is None:
+                raise InputError(
+                    f"--official: {quoted(label)} is no label of {self.name}, which has "
+                    f"{', '.join(official)}; leave the option out"
+                )
+        if not set(self.labels) <= set(official):
+            written = ", ".join(f"{label} as {_official_label(label, official)}" for label in self.labels)
+            print(f"--official: writes {written}, as Hugging Face numbers them", file=sys.stderr)
+
+    def official_format(self, examples, predictions):
+        """The table that GLUE takes as a submission: index and prediction, in the order of the test set."""
+        official = GLUE_LABELS.get(self.name)
+        rows = ["index\tprediction"]
+        for index, prediction in zip(_indices(examples), predictions, strict=True):
+            label = prediction["label"]
+            if official is None:
+                label = f"{min(max(label, 0.0), LARGEST_SCORE):.3f}"
+            else:
+                label = _official_label(label, official)
+            rows.append(f"{index}\t{label}")
+        return "\n".join(rows) + "\n"
 
     def _targets(self, examples, path="-"):
         """The labels as indices, or as numbers -> array [n]. Raises InputError for an unknown label."""
@@ -150,7 +209,32 @@ class Classification(Task):
             if example.label not in self._index:
                 known = ", ".join(self.labels[:10]) + (", …" if len(self.labels) > 10 else "")
                 raise InputError(
-                    f"{path}:{example.line}: label {example.label!r:.60} is not one of the "
-                    f"{len(self.labels)} in the training data ({known}); correct it"
+                    f"{path}:{example.line}: label {quoted(example.label)} is not one of the "
+                    f"{len(self.labels)} in the training data ({known:.200}); correct it"
                 )
         return np.array([self._index[example.label] for example in examples])
+
+
+def _indices(examples):
+    """What a test set calls its examples -> list of int; their numbers from 0 if it does not call them."""
+    own = [example.index for example in examples]
+    numbers = all(index and index.isdecimal() and len(index) < 19 for index in own)
+    return list(map(int, own)) if numbers else list(range(len(own)))
+
+
+def _official_label(label, official):
+    """A label as GLUE writes it, given one of its own or its number; None if it is neither."""
+    if label in official:
+        return label
+    return official[int(label)] if label in map(str, range(len(official))) else None
+
+
+def _too_many_labels(name, examples, where):
+    """The InputError for a file of GLUE's with more labels than the task has: it names a strange one."""
+    counts, official = Counter(example.label for example in examples), GLUE_LABELS[name]
+    label = min(counts, key=lambda label: (_official_label(label, official) is not None, counts[label]))
+    line = next(example.line for example in examples if example.label == label)
+    return InputError(
+        f"{where}:{line}: the label {quoted(label)} is one of {len(counts)} in this file, but {name} has "
+        f"{len(GLUE_LABELS[name])}; correct the line, or use the task `classification`"
+    )

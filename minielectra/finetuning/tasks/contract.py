@@ -15,6 +15,8 @@ from typing import ClassVar
 from minielectra.errors import InputError
 from minielectra.finetuning.finetuning_config import FinetuningConfig
 
+FORMS = ("training", "lines")  # like the training file, or plain lines: a text or a sentence on each
+
 
 class Task(ABC):
     """A task: how to read its files, encode its examples, and turn logits into predictions and scores.
@@ -32,7 +34,7 @@ class Task(ABC):
     name: str  # which of `names` it was made for
     labels: tuple[str, ...]  # of the head, in the order of its logits
     metrics: tuple[str, ...]  # reported in tables; the first decides which evaluation is the best
-    loss: object  # what training minimises: an instance of a class in losses.py
+    loss: object  # what training minimises: an instance of a class in task_losses.py
 
     @classmethod
     @abstractmethod
@@ -54,10 +56,11 @@ class Task(ABC):
         """The task that `settings` describes. Raises KeyError, TypeError or ValueError if there is none."""
 
     @abstractmethod
-    def read(self, path, labelled=True):
+    def read(self, path, labelled=True, form=None):
         """The examples of a file, "-" for standard input -> list. labelled=False: labels may be absent.
 
-        Raises InputError, with file and line, for a file that cannot be used, or a label that was not in the
+        form: how an unlabelled file is written, one of FORMS; None: its name or its content tells. Raises
+        InputError, with file and line, for a file that cannot be used, or a label that was not in the
         training file.
         """
 
@@ -88,16 +91,26 @@ class Task(ABC):
         """Scores of predictions, given the examples' labels -> {metric: float}, at least `metrics`."""
 
     @abstractmethod
-    def show(self, example, prediction):
-        """An example and its prediction for people to read -> str, one line or several."""
+    def show(self, example, prediction, gold=False):
+        """An example and its prediction for people to read -> str, one line or several.
+
+        gold: whether to show the example's own label too, if it has one.
+        """
 
     @abstractmethod
-    def report(self, example, prediction):
-        """An example and its prediction for `--json` -> JSON-able dict."""
+    def report(self, example, prediction, gold=False):
+        """An example and its prediction for `--json` -> JSON-able dict. gold: as in `show`."""
+
+    def check_official(self, examples):
+        """Raise InputError if there is no official file of predictions for these examples.
+
+        By default there is none.
+        """
+        raise InputError(f"--official: {self.name} has no official file of predictions; leave it out")
 
     def official_format(self, examples, predictions):
         """Predictions as the text of the file that the task's official scorer reads -> str.
 
-        Raises InputError if the task has no such file, which is the default.
+        `check_official` has accepted the examples.
         """
-        raise InputError(f"--official: {self.name} has no official file of predictions; leave it out")
+        raise NotImplementedError

@@ -10,11 +10,13 @@ import numpy as np
 from minielectra.data.windows import windows
 from minielectra.errors import InputError
 from minielectra.finetuning.heads import ElectraForTokenClassification
-from minielectra.finetuning.losses import TaggingLoss
 from minielectra.finetuning.metrics import scores as metrics
-from minielectra.finetuning.metrics.spans import span_scores, spans, uses_spans
-from minielectra.finetuning.readers.conll import read_sentences
+from minielectra.finetuning.metrics.spans import find_scheme, span_scores, spans
+from minielectra.finetuning.readers.column_detection import is_in_columns
+from minielectra.finetuning.readers.conll import count_columns, read_plain_sentences, read_sentences
+from minielectra.finetuning.readers.lines import quoted, read_file
 from minielectra.finetuning.sequences import Encoded
+from minielectra.finetuning.task_losses import TaggingLoss
 from minielectra.finetuning.tasks.contract import Task
 from minielectra.ops import softmax_forward
 
@@ -28,42 +30,67 @@ class Tagging(Task):
     reader_options = ("word", "tag", "separator")
     loss = TaggingLoss()
 
-    def __init__(self, name, labels, word=0, tag=-1, separator=None):
-        """labels: the tags, in the order of the logits; word, tag, separator: see `read_sentences`."""
+    def __init__(self, name, labels, word=0, tag=-1, separator=None, columns=None):
+        """labels: the tags, in the order of the logits; the others: see `read_sentences`."""
         self.name, self.labels = name, tuple(labels)
         self.reading = {"word": word, "tag": tag, "separator": separator}
-        self.spans = uses_spans(self.labels)
-        self.metrics = ("f1", "precision", "recall", "accuracy") if self.spans else ("accuracy",)
+        self.columns = columns
+        self.scheme = find_scheme(self.labels)
+        self.metrics = ("f1", "precision", "recall", "accuracy") if self.scheme else ("accuracy",)
 
     @classmethod
     def from_file(cls, name, path, options):
         """The task, with the tags of the file, and its sentences. options: columns, see `read_sentences`."""
-        sentences = read_sentences(path, **options)
+        file = read_file(path)
+        sentences = read_sentences(file, **options)
         labels = sorted({tag for sentence in sentences for tag in sentence.tags})
         if len(labels) < 2:
-            raise InputError(f"{path}: every tag is {labels[0]!r}; a tagger needs at least two")
-        return cls(name, labels, **options), sentences
+            raise InputError(f"{file.where}: every tag is {quoted(labels[0])}; a tagger needs at least two")
+        return cls(name, labels, **options, columns=count_columns(file, options.get("separator"))), sentences
 
     @property
     def settings(self):
-        return {"name": self.name, "labels": list(self.labels), **self.reading}
+        return {"name": self.name, "labels": list(self.labels), **self.reading, "columns": self.columns}
 
     @classmethod
     def from_settings(cls, settings):
         return cls(**settings)
 
-    def read(self, path, labelled=True):
-        """The sentences of a file in columns; unlabelled ones may also be one sentence per line."""
-        sentences = read_sentences(path, labelled=labelled, **self.reading)
-        known = set(self.labels)
-        for sentence in sentences if labelled else ():
-            for i, tag in enumerate(sentence.tags):
-                if tag not in known:
-                    raise InputError(
-                        f"{path}:{sentence.line + i}: tag {tag!r:.60} is not one of the {len(known)} "
-                        "in the training data; correct it"
-                    )
+    def read(self, path, labelled=True, form=None):
+        """The sentences of a file in columns, or, unlabelled, of one with a sentence on each line."""
+        file = read_file(path, blank=not labelled)
+        if not labelled:
+            if form == "lines" or (form is None and not self._is_in_columns(file)):
+                return read_plain_sentences(file)
+            return read_sentences(file, labelled=False, columns=self.columns, **self.reading)
+        sentences = read_sentences(file, **self.reading)
+        self._check_tags(sentences, file)
         return sentences
+
+    def _check_tags(self, sentences, file):
+        """Count the tags that no training example has. Raises InputError if they are half of all, or more.
+
+        They cannot be predicted, so they count as errors. Released files have a few.
+        """
+        known = set(self.labels)
+        step = 0 if file.holds_json else 1  # lines from one word to the next
+        tags = [(s.line + i * step, tag) for s in sentences for i, tag in enumerate(s.tags)]
+        unknown = [(line, tag) for line, tag in tags if tag not in known]
+        if 2 * len(unknown) >= len(tags):
+            line, tag = unknown[0]
+            raise InputError(
+                f"{file.where}:{line}: tag {quoted(tag)} is not one of the {len(self.labels)} "
+                "in the training data; correct it"
+            )
+        for line, _ in unknown:
+            file.count("tag(s) that the training data lacks count as errors", f"line {line}")
+        file.tell()
+
+    def _is_in_columns(self, file):
+        def is_tag(text):
+            return text in self.labels or (self.scheme is not None and self.scheme.writes(text))
+
+        return is_in_columns(file, self.columns, self.reading["tag"], self.reading["separator"], is_tag)
 
     def encode(self, examples, tokenizer, max_length, labelled=True):
         """One Encoded per window. A long sentence is read in windows that overlap by half.
@@ -83,7 +110,7 @@ class Tagging(Task):
                 target, weights = [0] * len(ids), [0.0] * len(ids)
                 for word, position in words:
                     weights[position] = 1.0
-                    target[position] = index[sentence.tags[word]] if labelled else 0
+                    target[position] = index.get(sentence.tags[word], 0) if labelled else 0  # see _check_tags
                 encoded.append(Encoded(ids, [0] * len(ids), i, target, weights, words))
         return encoded
 
@@ -102,19 +129,37 @@ class Tagging(Task):
     def score(self, examples, predictions):
         """Accuracy of the tags; if they mark spans, first precision, recall and F1 of these (conlleval's)."""
         targets, found = [sentence.tags for sentence in examples], [p["labels"] for p in predictions]
-        scores = span_scores(targets, found) if self.spans else {}
+        scores = span_scores(targets, found, self.scheme) if self.scheme else {}
         scores["accuracy"] = metrics.accuracy(list(chain(*targets)), list(chain(*found)))
         return {name: scores[name] for name in self.metrics}
 
-    def show(self, example, prediction):
-        """One line per word: word, tag; then a blank line."""
-        lines = (f"{word}\t{tag}" for word, tag in zip(example.words, prediction["labels"], strict=True))
-        return "\n".join(lines) + "\n"
+    def show(self, example, prediction, gold=False):
+        """One line per word: word, tag, with `gold` the file's tag between them; then a blank line."""
+        columns = [example.words, prediction["labels"]]
+        if gold and example.tags is not None:
+            columns.insert(1, example.tags)
+        return "".join("\t".join(row) + "\n" for row in zip(*columns, strict=True))
 
-    def report(self, example, prediction):
+    def report(self, example, prediction, gold=False):
         """The prediction with the words and any spans: [type, first word, word after the last]."""
-        found = {"spans": [list(span) for span in spans(prediction["labels"])]} if self.spans else {}
-        return {"words": example.words, **prediction, **found}
+        labels = prediction["labels"]
+        found = {"spans": [list(span) for span in spans(labels, self.scheme)]} if self.scheme else {}
+        own = {"gold": example.tags} if gold else {}
+        return {"words": example.words, **prediction, **found, **own}
+
+    def check_official(self, examples):
+        """The sentences need tags, which conlleval compares."""
+        for sentence in examples:
+            if sentence.words and sentence.tags is None:
+                raise InputError(
+                    f"--official: the sentence of line {sentence.line} has no tags for conlleval to compare; "
+                    "give a file with tags"
+                )
+
+    def official_format(self, examples, predictions):
+        """Columns for CoNLL's own script, conlleval: word, tag, predicted tag; spaces between them."""
+        pairs = zip(examples, predictions, strict=True)
+        return "".join(self.show(e, p, gold=True).replace("\t", " ") + "\n" for e, p in pairs)
 
 
 def _pieces(words, tokenizer):

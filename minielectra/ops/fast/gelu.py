@@ -17,8 +17,8 @@ import math
 
 import numpy as np
 
-from minielectra.backend import allocator, array_module, erf, scratch
-from minielectra.ops.fast.blocks import blocks
+from minielectra.backend import array_module, erf
+from minielectra.ops.fast.elementwise import in_blocks, times_derivative
 from minielectra.ops.reference.gelu import A, C
 
 ERF_POLYNOMIAL = (
@@ -38,34 +38,15 @@ def gelu_forward(x, workspace=None, backward=True):
 
     x is overwritten: by dy/dx, which is the cache, or, if no backward pass follows, by y.
     """
-    return _in_blocks(x, _exact_block, workspace, backward)
+    return in_blocks(x, _exact_block, workspace, backward)
 
 
 def gelu_tanh_forward(x, workspace=None, backward=True):
     """The tanh form of the same."""
-    return _in_blocks(x, _tanh_block, workspace, backward)
+    return in_blocks(x, _tanh_block, workspace, backward)
 
 
-def gelu_backward(dy, cache):
-    """dy [...] -> dx [...], which overwrites dy. Serves both forms."""
-    dy *= cache
-    return dy
-
-
-gelu_tanh_backward = gelu_backward
-
-
-def _in_blocks(x, block_function, workspace, backward):
-    memory = allocator(workspace, x)
-    y = memory.empty(x.shape, x.dtype) if backward else x
-    flat_x, flat_y = x.reshape(-1), y.reshape(-1)
-    parts = blocks(flat_x, x.size, 1)
-    with scratch(workspace):
-        spare = memory.empty((2, parts[0].stop if parts else 0), x.dtype)
-        for part in parts:
-            size = part.stop - part.start
-            block_function(flat_x[part], flat_y[part], spare[0, :size], spare[1, :size], backward)
-    return y, x if backward else None
+gelu_backward = gelu_tanh_backward = times_derivative
 
 
 def _exact_block(x, y, cdf, density, backward):

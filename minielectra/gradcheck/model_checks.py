@@ -83,8 +83,9 @@ def layers(random):
     names = ("query", "key", "value")
     yield from check("JoinedLinear", lambda p: JoinedLinear(p, names, 3, 4), {"x": normal((2, 5, 3))})
     yield from check("LayerNorm", lambda p: LayerNorm(p, "LayerNorm", 6, 1e-12), {"x": normal((2, 5, 6))})
-    for name in ("gelu", "gelu_new"):
+    for name in ("gelu", "gelu_new", "relu", "silu"):
         x = {"x": 2.0 * normal((2, 5, 3))}
+        x["x"] += np.copysign(0.1, x["x"])  # away from 0, where relu has a kink
         yield from check(f"Activation({name})", lambda _, name=name: Activation(name), x)
     config = ElectraConfig(
         vocab_size=9, embedding_size=4, max_position_embeddings=6, type_vocab_size=3, hidden_dropout_prob=0.2

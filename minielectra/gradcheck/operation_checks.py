@@ -14,7 +14,20 @@ from minielectra.ops.fast import gelu as fast_gelu
 from minielectra.ops.fast import layernorm as fast_layernorm
 from minielectra.ops.fast import linear as fast_linear
 from minielectra.ops.fast import losses as fast_losses
-from minielectra.ops.reference import attention, dropout, embedding, gelu, layernorm, linear, losses, softmax
+from minielectra.ops.fast import relu as fast_relu
+from minielectra.ops.fast import silu as fast_silu
+from minielectra.ops.reference import (
+    attention,
+    dropout,
+    embedding,
+    gelu,
+    layernorm,
+    linear,
+    losses,
+    relu,
+    silu,
+    softmax,
+)
 
 
 def operations(random):
@@ -45,6 +58,15 @@ def operations(random):
         x = {"x": 2.0 * normal((2, 5, 3))}
         yield from check(name, *_kept(module.gelu_forward, module.gelu_backward), x)
         yield from check(f"{name}, tanh form", *_kept(module.gelu_tanh_forward, module.gelu_tanh_backward), x)
+    away = 2.0 * normal((2, 5, 3))
+    away += np.copysign(0.1, away)  # from 0, where relu has a kink
+    for name, forward, backward in (
+        ("relu", relu.relu_forward, relu.relu_backward),
+        ("fast relu", fast_relu.relu_forward, fast_relu.relu_backward),
+        ("silu", silu.silu_forward, silu.silu_backward),
+        ("fast silu", fast_silu.silu_forward, fast_silu.silu_backward),
+    ):
+        yield from check(name, *_kept(forward, backward), {"x": away})
     yield from check(
         "softmax", softmax.softmax_forward, softmax.softmax_backward, {"x": normal((2, 3, 4, 5))}
     )

@@ -11,11 +11,11 @@ from minielectra.finetuning.heads import (
     ElectraForTokenClassification,
     HeadConfig,
 )
-from minielectra.finetuning.losses import AnsweringLoss, ClassificationLoss, RegressionLoss, TaggingLoss
 from minielectra.finetuning.objective import FinetuningObjective
 from minielectra.finetuning.sequences import Normalizers, TaskBatch
+from minielectra.finetuning.task_losses import AnsweringLoss, ClassificationLoss, RegressionLoss, TaggingLoss
 from minielectra.gradcheck.checker import check_pair
-from minielectra.gradcheck.models import CONFIG, VALID, check_layer, dropping, fill, views
+from minielectra.gradcheck.model_checks import CONFIG, VALID, check_layer, dropping, fill, views
 
 LABELS = ("a", "b", "c", "d")
 KINDS = {
