@@ -79,7 +79,7 @@ def test_lower_case_text_is_cut_at_its_own_ends():
     text = "the river saw the house. the garden was old! a letter came? " * 200
     sentences = split_sentences(text.strip())
     assert set(sentences) == {"the river saw the house.", "the garden was old!", "a letter came?"}
-    assert len(split_sentences("the river saw. the house was old. " * 10)) == 1  # short: English as ever
+    assert len(split_sentences("the river saw. the house was old. " * 5)) == 1  # short: English as ever
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_mark_stays_with_its_character():
 
 def test_a_long_but_possible_sentence_is_left_whole():
     text = words(900) + "."
-    assert 5000 < len(text) < 8192 and split_sentences(text) == [text]
+    assert 5000 < len(text) < 8192 and split_sentences(text.capitalize()) == [text.capitalize()]
 
 
 @pytest.mark.parametrize(
@@ -126,6 +126,7 @@ def test_long_lines_are_cut_before(text, where):
     cut = cut_before(text, len(text) - 1)
     assert text[cut:] == where or text[cut:].strip() == where
     assert cut_before("x" * 50, 40) == 40
+    assert cut_before("x\u0301" * 50, 41) == 40
 
 
 def test_long_lines_become_documents_of_a_bounded_size(tmp_path, monkeypatch):

@@ -256,6 +256,25 @@ def test_a_worker_that_dies_later_leaves_the_run(tmp_path, corpus, monkeypatch, 
     assert same(out, finished, 8)
 
 
+def test_ctrl_c_before_the_first_step_says_how_to_go_on(tmp_path, corpus, monkeypatch, capsys):
+    out = tmp_path / "out"
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with monkeypatch.context() as pressing:
+            pressing.setattr(trainer, "open_dataset", stop)
+            words = ["--resume", str(out)] if out.exists() else ["--out", str(out), "--steps", "2", *TINY]
+            words += [] if "--resume" in words else ["--corpus", str(corpus)]
+            assert main(["train", *words]) == 130
+        printed = capsys.readouterr().out
+        assert printed == f"stopped after step 0; everything is saved in {out}; continue with:\n" + (
+            f"  minielectra train --resume {out}\n"
+        )
+    cli_here("train", "--resume", out)
+
+
 def test_bench_says_what_it_can_do_about_a_lost_worker(monkeypatch, capsys):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     assert main(["bench", "--steps", "1", "--workers", "processes", *TINY]) == 2

@@ -181,6 +181,20 @@ def test_bad_input_and_a_loss_that_is_not_finite_leave_nothing(files, tmp_path):
     assert list(out.iterdir()) == []
 
 
+def test_ctrl_c_while_reading_says_how_to_go_on(files, whole, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as pressing:
+        pressing.setattr("minielectra.finetuning.experiment.read_backbone", stop)
+        assert main(command(files, out)) == 130
+    assert capsys.readouterr().out.endswith(f"continue with:\n  minielectra finetune --resume {out}\n")
+    resume_experiment(out)
+    assert content(out) == whole["sst-2"]
+
+
 def test_a_worker_that_dies_leaves_what_can_be_resumed(files, whole, tmp_path, monkeypatch):
     out = tmp_path / "out"
 

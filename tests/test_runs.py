@@ -9,6 +9,7 @@ from synthetic_run import VOCAB, sentences, synthetic_arrays
 
 from minielectra.electra.electra_config import ElectraConfig
 from minielectra.errors import InputError
+from minielectra.formats.json_text import json_text
 from minielectra.pretraining.pretraining_config import PretrainingConfig
 from minielectra.runs import checkpoints, run_folder
 from minielectra.runs.detection_records import LAYOUT, PER_EVALUATION, DetectionLog, DetectionRecords
@@ -66,6 +67,17 @@ def test_metrics_come_back_as_they_were_appended(tmp_path):
     np.testing.assert_array_equal(columns["step"], [0, 10])
     np.testing.assert_array_equal(columns["disc_auc"], [np.nan, 0.5])
     assert (tmp_path / "metrics.jsonl").read_text() == "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_what_is_not_a_number_is_null_in_json(tmp_path):
+    """JSON has no NaN; programs other than Python refuse it."""
+    log = MetricsLog(tmp_path)
+    log.append({"step": 0, "auc": float("nan"), "nested": [{"x": float("inf")}, 1.5, "NaN"]})
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert text == '{"step": 0, "auc": null, "nested": [{"x": null}, 1.5, "NaN"]}\n'
+    assert np.isnan(metric_columns(tmp_path)["auc"]).all()
+    exact = {"a": [0.1, 1e-300, True, None, np.float64(1 / 3)], "b": {}}
+    assert json.loads(json_text(exact)) == exact
 
 
 def test_a_step_that_was_done_twice_counts_once(tmp_path):

@@ -317,9 +317,10 @@ def test_settings_of_a_run_come_back_from_json():
         "steps": 4,
         "seed": 7,
         "overrides": {},
-        "something": "that is no longer a setting",
     }
     assert RunSettings.from_dict(older) == RunSettings(steps=4, seed=7)
+    with pytest.raises(InputError, match="the setting 'something', which this version does not know"):
+        RunSettings.from_dict(older | {"something": "without which the run would be another one"})
     with pytest.raises(InputError, match="seed must be an integer, got '7'"):
         RunSettings.from_dict({"seed": "7"})
 

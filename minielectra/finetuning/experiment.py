@@ -16,9 +16,9 @@ from minielectra.finetuning.finetuning_config import FinetuningConfig
 from minielectra.finetuning.loop import LabelledSet, finetune
 from minielectra.finetuning.unfinished import Keeper, fingerprint
 from minielectra.formats.locks import claimed
-from minielectra.runs.checkpoints import list_checkpoints
+from minielectra.runs.checkpoints import last_step
 from minielectra.runs.run_folder import other_versions
-from minielectra.training.interruptions import interruptible
+from minielectra.training.interruptions import Interrupted, interruptible
 from minielectra.training.processes import WorkerLost
 
 HELD_OUT = 10  # without a development file, every tenth example is held out
@@ -47,7 +47,7 @@ def run_experiment(settings, options=None):
         try:
             return _go_on(record, settings)
         except InputError as error:
-            resumable = isinstance(error, WorkerLost) or list_checkpoints(settings.out)
+            resumable = isinstance(error, WorkerLost) or last_step(settings.out)
             if record.new and not resumable:
                 claim.undo(unfinished.FILES)
             raise
@@ -76,12 +76,14 @@ def _go_on(record, settings):
     """Run the experiment of a Record -> results."""
     if told := other_versions(record.content.get("versions")):
         print(f"{record.folder}: {told}", file=sys.stderr)
-    if checkpoints := list_checkpoints(record.folder):
-        print(f"{record.folder}: goes on after step {checkpoints[-1][0]:,}", file=sys.stderr)
+    if step := last_step(record.folder):
+        print(f"{record.folder}: goes on after step {step:,}", file=sys.stderr)
     try:
         results = _run(dataclasses.replace(record.settings, **_changeable(settings)), record.options, record)
     except WorkerLost:
         raise WorkerLost(f"continue with --resume {record.folder}") from None
+    except KeyboardInterrupt:  # before or after the training, during which the keeper saves
+        raise Interrupted(last_step(record.folder), record.folder) from None
     unfinished.clear(record.folder)
     return results
 

@@ -37,7 +37,7 @@ from minielectra.training.interruptions import Interrupted
 FORMAT = "minielectra-unfinished-1"
 FILE, FILES = "unfinished.json", ("unfinished.json", "checkpoints")
 SECONDS = 60.0  # between checkpoints, unless the user says how many steps
-SHARE = 50  # … and at least this many times as long as the last checkpoint took
+SHARE = 100  # … and at least this many times as long as the last checkpoint took
 
 
 class Record:

@@ -111,7 +111,7 @@ class Muon(Adam):
         return ahead
 
     def state(self):
-        """{name: NumPy array} for a checkpoint: all first moments [P], and second moments of what is Adam's."""
+        """{name: NumPy array} for a checkpoint: first moments [P], and second moments of what is Adam's."""
         second = to_host(self.second)
         kept = [second[b.start : b.stop] for b in self.blocks if not isinstance(b, MatrixBlock)]
         return {"first_moment": to_host(self.first), "second_moment": np.concatenate(kept)}

@@ -92,14 +92,16 @@ class RunSettings(Settings):
     def from_dict(cls, values):
         """The settings that run.json holds. Those that an older version did not know have their defaults.
 
-        Raises InputError for a value that cannot be, and for a setting that only a newer version knows:
+        Raises InputError for a value that cannot be, and for a setting that only another version knows:
         without it, the run would become another one.
         """
         known = {field.name for field in dataclasses.fields(cls)}
         for name in values:
             if name not in known:
-                known_to = "which this version does not know; use a newer one"
-                raise InputError(f"run.json has the setting {name!r:.60}, {known_to}")
+                raise InputError(
+                    f"run.json has the setting {name!r:.60}, which this version does not know; "
+                    "resume with the version that wrote it"
+                )
         return cls(**values)
 
     def to_dict(self):

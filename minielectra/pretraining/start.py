@@ -24,7 +24,8 @@ from minielectra.pretraining.run_settings import (
 )
 from minielectra.pretraining.trainer import Trainer, rate_at
 from minielectra.runs import run_folder
-from minielectra.runs.checkpoints import list_checkpoints
+from minielectra.runs.checkpoints import last_step
+from minielectra.training.interruptions import Interrupted
 from minielectra.training.processes import WorkerLost
 
 
@@ -60,6 +61,8 @@ def start_run(settings, out=None, started=None):
             return Path(out), trainer.run()
         except WorkerLost:
             raise WorkerLost(f"continue with --resume {out}") from None
+        except KeyboardInterrupt:  # before the first step; during the training, the trainer saves
+            raise Interrupted(0, out) from None
         except InputError:
             if "config" not in run_folder.load(out):  # most likely, the text cannot be used
                 claim.undo(run_folder.FILES)
@@ -89,6 +92,8 @@ def resume_run(folder, given, overrides, started=None):
             return Path(folder), Trainer(folder, started, machine).run()
         except WorkerLost:
             raise WorkerLost(f"continue with --resume {folder}") from None
+        except KeyboardInterrupt:
+            raise Interrupted(last_step(folder), folder) from None
 
 
 def _check_same(folder, info, own, values):
@@ -120,7 +125,7 @@ def _changed(folder, info, own, given):
         raise InputError(f"{folder}: was started with {before} steps, not {steps}; --steps may only be more")
     elif steps is not None and steps > before:
         if "config" in info:
-            done = (list_checkpoints(folder) or [(0, None)])[-1][0]
+            done = last_step(folder)
             _, config = run_folder.configs(info, ElectraConfig, PretrainingConfig, folder)
             rates = [rate_at(done, count, config) for count in (before, steps)]
             _say(

@@ -34,6 +34,11 @@ def list_checkpoints(run_dir):
     return sorted((int(match[1]), folder) for folder in folders if (match := _NAME.fullmatch(folder.name)))
 
 
+def last_step(run_dir):
+    """The step of the last checkpoint of a run; 0 if it has none."""
+    return max((step for step, _ in list_checkpoints(run_dir)), default=0)
+
+
 def save_checkpoint(run_dir, step, parameters, optimizer, state, more=None):
     """Write the checkpoint after `step` training steps, unless it is there already -> its folder.
 

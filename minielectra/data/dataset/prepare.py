@@ -158,7 +158,7 @@ def _encode(
         with tqdm(total=characters, desc="encoding", unit="ch", unit_scale=True, disable=not progress) as bar:
             for part, document, sentence in sentences:
                 writers[part].add(document, sentence)
-                bar.update(len(sentence) + 1)
+                bar.update(min(len(sentence) + 1, characters - bar.n))  # not all are separated by a space
         for writer in writers.values():
             writer.flush()
     finally:

@@ -104,8 +104,8 @@ def plain_name(path: Path) -> str:
 
 
 def is_pipe(path: Path) -> bool:
-    """Whether what a path leads to can be read only once."""
-    return path.exists() and not path.is_file() and not path.is_dir()
+    """Whether what a path leads to can be read only once, as a pipe or a file that came as standard input."""
+    return path.exists() and not path.is_dir() and (not path.is_file() or path.parts[1:2] == ("dev",))
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Iterator
 
 LONGEST_SENTENCE = 8192  # characters; the longest sentences of literature have some 6,000
+_LONGEST_LOWER = 1024  # characters, in text without capitals or with many lower-case sentences
 _LONGEST_OTHER = 512  # bytes that a stretch needs beyond one per character; 256 Chinese characters
 _DENSE = 200  # characters per lower-case sentence at most, for text to count as lower-cased
 _PIECE, _PIECE_WITHOUT_SPACES = 120, 30  # characters, if a longer stretch must be cut: usual sentences
@@ -49,7 +50,7 @@ _CANDIDATE = re.compile(
     rf"|(?P<other>[{_TERMINALS}])[{_TERMINALS}.!?]*[{_CLOSING}]*(?P<space>\s*)(?=\S)"
 )
 _GEORGIAN = ("\u10d0", "\u10ff")  # letters that Unicode calls small though sentences begin with them
-_LOWER_CASE_END = re.compile(r"""[.!?]['")\]’”]*(\s+)(?=\S)""")
+_LOWER_CASE_END = re.compile(r"""(?<=\w)[.!?]['")\]’”]*(\s+)(?=\S)""")
 _PAUSE = re.compile(r"[,;:.!?，、；：。…]\s*")
 
 
@@ -70,7 +71,7 @@ def sentence_spans(paragraph: str) -> list[tuple[int, int]]:
 
 
 def cut_before(text: str, limit: int) -> int:
-    """Where to cut a text at `limit` characters or somewhat earlier: after a sentence, a word or a character.
+    """Where to cut a longer text at `limit` characters, or somewhat earlier after a sentence or a word.
 
     The result is greater than 0.
     """
@@ -78,7 +79,12 @@ def cut_before(text: str, limit: int) -> int:
     ends = [following for _, following in _boundaries(text[begin : limit + 1]) if begin + following <= limit]
     if ends and begin + ends[-1] > 0:
         return begin + ends[-1]
-    return begin + _last_break(text[begin:limit]) or limit
+    if spaced := _last_break(text[begin:limit]):
+        return begin + spaced
+    cut = limit
+    while cut > begin + 1 and unicodedata.category(text[cut])[0] == "M":
+        cut -= 1  # a mark on the character before
+    return cut
 
 
 def _boundaries(paragraph: str) -> Iterator[tuple[int, int]]:
@@ -129,8 +135,11 @@ def _short_enough(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         return
     stretch = text[start:end]
     extra = len(stretch.encode("utf-8", "surrogatepass")) - length
-    lower = list(_LOWER_CASE_END.finditer(stretch)) if length > LONGEST_SENTENCE // 8 else []
-    if length <= LONGEST_SENTENCE and extra <= _LONGEST_OTHER and len(lower) * _DENSE < length:
+    lower_cased = stretch.islower()
+    lower = list(_LOWER_CASE_END.finditer(stretch)) if lower_cased or length > _LONGEST_LOWER else []
+    dense = len(lower) * _DENSE > length
+    longest = _LONGEST_LOWER if lower_cased or dense else LONGEST_SENTENCE
+    if length <= longest and extra <= _LONGEST_OTHER and not (lower_cased and dense):
         yield start, end
         return
     position = 0

@@ -10,6 +10,7 @@ tokenizer_config.json, and tokenizer.json gives the vocabulary. If it is a gener
 both. Files that contradict each other, and tokenizers other than BERT's, are refused.
 """
 
+import contextlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -67,7 +68,7 @@ class Rules:
 
 
 def find_directory(folder: Path) -> Path:
-    """The directory with a tokenizer that a folder means: itself or, if `export` wrote it, the model inside."""
+    """The directory with a tokenizer that a folder means: itself or, if `export` wrote it, a model inside."""
     inside = folder / "discriminator"
     return inside if _has_vocabulary(inside) and not _has_vocabulary(folder) else folder
 
@@ -160,7 +161,8 @@ def _is_generic(config: dict, directory: Path) -> bool:
     where, name = directory / CONFIG, config.get("tokenizer_class")
     if name is None and (directory / "config.json").is_file():
         where = directory / "config.json"
-        name = read_json(where, "").get("tokenizer_class")
+        with contextlib.suppress(InputError):  # something else, beside a vocabulary that is not a model's
+            name = read_json(where, "").get("tokenizer_class")
     if name is None:
         return False
     plain = name.removesuffix("Fast") if isinstance(name, str) else name
