@@ -30,6 +30,7 @@ from course import HALF_OF_TINY, begin
 
 from minielectra import objectives
 from minielectra.backend import Purpose, RandomStream
+from minielectra.detect import score_at_checkpoints
 from minielectra.electra.corruption import mask_batch
 from minielectra.electra.initialization import initialize
 from minielectra.nn.layers import PassContext
@@ -37,7 +38,6 @@ from minielectra.optim.adam import Adam
 from minielectra.optim.clipping import clip_scale
 from minielectra.plots import film_strip, tokens
 from minielectra.plots.statistics import Z, acquisition_step, token_auc, wilson
-from minielectra.pretraining.load import score_at_checkpoints
 from minielectra.pretraining.presets import configure
 from minielectra.pretraining.run_settings import RunSettings
 from minielectra.pretraining.start import start_run

@@ -46,3 +46,22 @@ def detect_many(model, tokenizer, texts):
         }
         for text, (_, tokens, offsets), own in zip(texts, encoded, scores, strict=True)
     ]
+
+
+def score_at_checkpoints(run, sentence):
+    """One sentence, scored at every checkpoint of a run: what the film strip of `plot --sentence` shows.
+
+    -> tokens, n strings; scores [R, n], probabilities of "replaced"; steps [R]. Raises InputError if the run
+    has no checkpoint or no discriminator, or if the sentence is empty.
+    """
+    import numpy as np
+
+    from minielectra.errors import InputError
+    from minielectra.pretraining.load import discriminators
+
+    results = {step: detect(model, tokenizer, sentence) for step, model, tokenizer in discriminators(run)}
+    steps = list(results)
+    tokens = results[steps[0]]["tokens"]
+    if not tokens:
+        raise InputError("--sentence is empty: give at least one word")
+    return tokens, np.array([result["replaced"] for result in results.values()]), steps

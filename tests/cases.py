@@ -815,7 +815,6 @@ def long_qa_context(bench):
     """A question on a long context takes memory in proportion to it."""
     from minielectra.finetuning.answer_windows import best_window, context_windows
 
-    best_window([(0, 1)], 1)
     peaks = []
     for count in (20_000, 100_000):
         tracemalloc.start()

@@ -73,7 +73,7 @@ def train(out, corpus, *arguments, **options):
 
 def cli_here(*arguments):
     """Run the command line in this process and without pictures, which saves most of the time."""
-    with mock.patch("minielectra.cli.pretraining._draw"):
+    with mock.patch("minielectra.cli.pretraining_commands._draw"):
         assert main([*map(str, arguments)]) == 0
 
 

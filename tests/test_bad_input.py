@@ -162,7 +162,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(run, tmp_path, monkeypatch, c
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     shutil.rmtree(copy / "checkpoints" / "step-00000004")
-    monkeypatch.setattr("minielectra.cli.pretraining._draw", lambda folder: None)
+    monkeypatch.setattr("minielectra.cli.pretraining_commands._draw", lambda folder: None)
     with monkeypatch.context() as disk:
         disk.setattr(checkpoint, "save_file", full)
         assert main(["train", "--resume", str(copy)]) == 2

@@ -296,7 +296,7 @@ def test_the_weights_of_init_are_read_once(exported, corpus, tmp_path, monkeypat
 
     monkeypatch.setattr(start, "read_towers", counting)
     monkeypatch.setattr(trainer, "read_towers", counting)
-    monkeypatch.setattr("minielectra.cli.pretraining._draw", lambda folder: None)
+    monkeypatch.setattr("minielectra.cli.pretraining_commands._draw", lambda folder: None)
     out = tmp_path / "run"
     words = ["--corpus", str(corpus), "--steps", "1", "--seq-length", "24", "--init", str(exported / "pair")]
     assert main(["train", "--out", str(out), *words, "--set", "learning_rate=1e-12"]) == 0
@@ -307,7 +307,7 @@ def test_the_weights_of_init_are_read_once(exported, corpus, tmp_path, monkeypat
 
 def test_train_draws_the_pictures_and_says_where_the_run_is(corpus, tmp_path, monkeypatch, capsys):
     drawn, out = [], tmp_path / "run"
-    monkeypatch.setattr("minielectra.cli.pretraining._draw", drawn.append)
+    monkeypatch.setattr("minielectra.cli.pretraining_commands._draw", drawn.append)
     assert main(["train", "--out", str(out), "--corpus", str(corpus), "--steps", "2", *TINY]) == 0
     *_, figures, last = capsys.readouterr().out.splitlines()
     assert last == str(out) and "disc_auc" in figures

@@ -424,7 +424,7 @@ def test_another_font_helps_out(fresh_fonts, tmp_path, coarse, capsys, recwarn):
 
 
 def test_nan_in_results_is_null_and_is_drawn(tmp_path, coarse):
-    from minielectra.plots.finetuning import finetuning
+    from minielectra.plots.development_scores import finetuning
 
     entry = {"epoch": 1.0, "step": 3, "loss": 1.0, "pearson": None, "odd$score": 0.5}
     seeds = [{"seed": 0, "best": entry, "history": [entry, entry | {"epoch": 2.0, "pearson": 0.5}]}]

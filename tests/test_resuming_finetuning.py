@@ -143,7 +143,7 @@ def test_killed_after_the_last_file_it_is_finished(files, whole, tmp_path, monke
         killing.setattr(unfinished, "clear", killed)
         run_experiment(experiment(files, out, checkpoint_every=40, **SEEDS), OPTIONS)
     assert (out / "checkpoints").exists()
-    monkeypatch.setattr("minielectra.cli.finetuning._draw", lambda folder: None)
+    monkeypatch.setattr("minielectra.cli.finetuning_commands._draw", lambda folder: None)
     for _ in range(2):
         assert main(["finetune", "--resume", str(out)]) == 0
         assert "± " in capsys.readouterr().out

@@ -289,11 +289,13 @@ def test_groups_of_options_read_what_they_declare():
 
 
 def test_run_json_keeps_its_form():
-    """The names, their order, and the defaults of the first version: a run of any version can be resumed."""
+    """The names, their order, and the defaults: those of the first version are as they were."""
     assert list(RunSettings(overrides={"seed": 1}).to_dict().items()) == [
         ("preset", "tiny"),
         ("corpus", None),
         ("vocab", None),
+        ("cased", False),
+        ("keep_accents", False),
         ("steps", None),
         ("minutes", None),
         ("eval_every", None),

@@ -4,12 +4,12 @@ import argparse
 import sys
 
 from minielectra import __version__
-from minielectra.cli.checks import bench, gradcheck, lessons
+from minielectra.cli.check_commands import bench, gradcheck, lessons
 from minielectra.cli.command import Parser
-from minielectra.cli.finetuning import evaluate, finetune, predict
-from minielectra.cli.pretraining import export, plot, train
+from minielectra.cli.finetuning_commands import evaluate, finetune, predict
+from minielectra.cli.pretraining_commands import export, plot, train
 from minielectra.cli.streams import CLOSED_PIPE, abandon_output, any_streams, finish_output, readable
-from minielectra.cli.text import detect, prepare, tokenize
+from minielectra.cli.text_commands import detect, prepare, tokenize
 from minielectra.errors import InputError
 
 COMMANDS = (

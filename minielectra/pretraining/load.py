@@ -2,11 +2,8 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from minielectra import objectives
 from minielectra.data.wordpiece import WordPieceTokenizer
-from minielectra.detect import detect
 from minielectra.electra.electra_config import ElectraConfig
 from minielectra.electra.towers import ElectraForPreTraining
 from minielectra.errors import InputError
@@ -43,20 +40,14 @@ def load_discriminator(source):
     return model, load_tokenizer(directory, model.config.vocab_size)
 
 
-def score_at_checkpoints(run, sentence):
-    """One sentence, scored at every checkpoint of a run: what the film strip of `plot --sentence` shows.
+def discriminators(run):
+    """A run's discriminator at every checkpoint: yields (step, ElectraForPreTraining, WordPieceTokenizer).
 
-    -> tokens, n strings; scores [R, n], probabilities of "replaced"; steps [R]. Raises InputError if the run
-    has no checkpoint or no discriminator, or if the sentence is empty.
+    Raises InputError if the run has no checkpoint or no discriminator.
     """
-    results, steps = [], []
     for step, folder in _checkpoints(run):
         objective, tokenizer = load_pretraining(run, folder)
-        results.append(detect(_discriminator(objective, run), tokenizer, sentence))
-        steps.append(step)
-    if not results[0]["tokens"]:
-        raise InputError("--sentence is empty: give at least one word")
-    return results[0]["tokens"], np.array([result["replaced"] for result in results]), steps
+        yield step, _discriminator(objective, run), tokenizer
 
 
 def export(run, directory):

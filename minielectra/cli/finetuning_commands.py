@@ -170,6 +170,6 @@ def evaluate(options, settings, reading):
 
 
 def _draw(folder):
-    from minielectra.plots.finetuning import draw
+    from minielectra.plots.development_scores import draw
 
     draw(folder)

@@ -131,9 +131,9 @@ def _draw(folder, out=None, tokens=None):
 
 def _draw_sentence(folder, sentence, out):
     """Draw the film strip of a sentence into the folder `out` -> its path."""
+    from minielectra.detect import score_at_checkpoints
     from minielectra.plots import fonts, style
     from minielectra.plots.film_strip import film_strip_sentence
-    from minielectra.pretraining.load import score_at_checkpoints
 
     pieces, scores, steps = score_at_checkpoints(folder, sentence)
     fig = film_strip_sentence(pieces, scores, steps, f"“{sentence}”")
