@@ -83,7 +83,7 @@ class PlotOptions(Settings):
 
 @command(
     Options(PlotOptions),
-    examples=("runs/books", 'runs/books --tokens the,not,river --sentence "He eat fish."'),
+    examples=("runs/books", 'runs/books --tokens the,not,with --sentence "He eat fish."'),
 )
 def plot(options):
     """Draw the pictures of a run.

@@ -40,7 +40,9 @@ class ExperimentSettings(Settings):
     from_scratch: bool = setting(False, "leave the pre-training out: the control")
     control: bool = setting(False, "also train from scratch, for comparison")
     text: str | None = setting(
-        None, "tables: column of the text, by name or by number from 0", metavar="COLUMN"
+        None,
+        "tables: column of the text, by name, or by number from 0; numbers alone mean that there is no header",
+        metavar="COLUMN",
     )
     pair: str | None = setting(None, "tables: column of a pair's second text, likewise", metavar="COLUMN")
     label: str | None = setting(None, "tables: column of the label, likewise", metavar="COLUMN")
