@@ -41,7 +41,7 @@ class ExperimentSettings(Settings):
     control: bool = setting(False, "also train from scratch, for comparison")
     text: str | None = setting(
         None,
-        "tables: column of the text, by name, or by number from 0; numbers alone mean that there is no header",
+        "tables: column of the text, by name, or by number from 0; numbers alone mean: no header",
         metavar="COLUMN",
     )
     pair: str | None = setting(None, "tables: column of a pair's second text, likewise", metavar="COLUMN")
