@@ -288,7 +288,7 @@ class Worker:
         return {"ms": timed(self._contender, self._contender.step, count + 1, self._on_gpu)[1:]}
 
     def memory(self):
-        """Peak memory so far, MB: the device's where there is one, else resident."""
+        """Peak memory so far, MB: the device's if there is one, else resident."""
         return {"peak_mb": self._memory(memory.peak)}
 
     def _memory(self, resident):

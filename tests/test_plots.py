@@ -236,8 +236,8 @@ def no_position(arrays):
 def few_and_constant(arrays):
     few = {name: arrays[name][:2] for name in ("input_ids", "positions", "position_valid")}
     scores = np.full_like(arrays["scores"][:3, :2], 0.5)
-    return variant(arrays, **few, steps=arrays["steps"][:3], samples=arrays["samples"][:3, :2], scores=scores,
-                   gen_correct_prob=arrays["gen_correct_prob"][:3, :2])  # fmt: skip
+    few |= {name: arrays[name][:3, :2] for name in ("samples", "gen_correct_prob")}
+    return variant(arrays, **few, steps=arrays["steps"][:3], scores=scores)
 
 
 @pytest.mark.filterwarnings("error")
