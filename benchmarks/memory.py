@@ -26,9 +26,8 @@ def _total(field):
         total = 0
         for pid in (os.getpid(), *_descendants(os.getpid())):
             status, shares = _fields(pid, "status"), _fields(pid, "smaps_rollup")
-            total += (
-                status[field] - status["RssShmem"] + shares["Pss_Shmem"]
-            )  # a page's share for each process that has it
+            # PSS gives each process its share of a common page.
+            total += status[field] - status["RssShmem"] + shares["Pss_Shmem"]
             total -= 0 if pid == os.getpid() else status["RssFile"]
     except (OSError, KeyError):
         return None

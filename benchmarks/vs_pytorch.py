@@ -33,11 +33,12 @@ DEFAULTS = {
         "lean-compiled-bf16",
     ],
 }
+# A failure of one of these fails the whole; others are tried
 EXPECTED = (
     "minielectra",
     "lean",
     "transformers",
-)  # a failure of one of these fails the whole; others are tried
+)
 GPU_PROBE = """
 from minielectra import backend, errors
 try:

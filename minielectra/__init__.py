@@ -5,9 +5,8 @@ Names are imported when they are first used, so that `minielectra --help` answer
 
 import importlib
 
-from minielectra.detect import (
-    detect,
-)  # a function with the name of its module must be here before the module is
+# Imported here, so that `minielectra.detect` is the function and not the module of that name.
+from minielectra.detect import detect
 
 __version__ = "0.1.0"
 

@@ -20,6 +20,7 @@ def test_choose_positions_count_distinct_and_only_candidates():
     candidates[5, 1] = False  # nothing left to choose in the last one
     positions, used = choose_positions(candidates, lengths, 8, 0.15, random)
     assert positions.shape == used.shape == (6, 8) and positions.dtype == np.int32
+    # max(1, round(0.15 n)), no more than there are candidates
     assert used.sum(axis=1).tolist() == [
         1,
         3,
@@ -27,7 +28,7 @@ def test_choose_positions_count_distinct_and_only_candidates():
         5,
         1,
         0,
-    ]  # max(1, round(0.15 n)), no more than there are candidates
+    ]
     for row in range(6):
         chosen = positions[row, used[row]]
         assert len(set(chosen)) == len(chosen)

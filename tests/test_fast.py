@@ -106,9 +106,8 @@ def test_fast_equals_plain(case, plain, quick, rows, dtype, tolerance, block, mo
         tolerance *= 50  # the exponential of a score of hundreds: its absolute rounding is that much larger
     for a, b in zip(expected, found, strict=True):
         assert a.dtype == b.dtype == dtype and a.shape == b.shape
-        assert np.linalg.norm(b - a) <= tolerance * max(
-            np.linalg.norm(a), 1.0
-        )  # of one token, scores have no gradient
+        # The scores of a single token have no gradient.
+        assert np.linalg.norm(b - a) <= tolerance * max(np.linalg.norm(a), 1.0)
 
 
 @every_case
@@ -155,9 +154,8 @@ def test_a_step_after_the_first_allocates_nothing():
         workspace.empty((1 << 20,), np.uint8),
     ]
     workspace.reset()
-    workspace.empty(
-        (2 << 20,), np.uint8
-    )  # more than there was: another chunk, which the next reset makes one with the first
+    # More than there was: another chunk, which the next reset makes one with the first
+    workspace.empty((2 << 20,), np.uint8)
     workspace.reset()
     size = workspace.nbytes
     for _ in range(3):

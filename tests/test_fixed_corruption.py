@@ -65,9 +65,8 @@ def test_the_replacement_is_of_similar_frequency():
     for place in (0, 3, 500, 999):
         drawn = {_replacement((place,), ranked, rank, random)[0] for _ in range(600)}
         assert place not in drawn and len(drawn) == 64 and max(abs(other - place) for other in drawn) <= 64
-    assert (
-        min(_replacement((5000,), ranked, rank, random)[0] for _ in range(50)) > 900
-    )  # an unknown word is rare
+    # An unknown word is rare
+    assert min(_replacement((5000,), ranked, rank, random)[0] for _ in range(50)) > 900
 
 
 def test_it_is_the_same_whenever_it_is_made(dataset, fixed):

@@ -123,9 +123,8 @@ def test_official_initialization():
         else:
             assert np.abs(array).max() <= 0.04 * (1 + 1e-6)
             if array.size > 4000:
-                assert array.std() == pytest.approx(
-                    0.02 * 0.8796, rel=0.05
-                )  # a normal cut off at two deviations
+                # A normal cut off at two deviations
+                assert array.std() == pytest.approx(0.02 * 0.8796, rel=0.05)
     assert (state["electra.embeddings.word_embeddings.weight"][0] == 0).all()
     again = small_objective(initialization="official", **sizes)
     assert np.array_equal(objective.parameters.flat, again.parameters.flat)

@@ -63,9 +63,8 @@ both_losses = pytest.mark.parametrize("module", [losses, fast_losses])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_softmax_of_extreme_logits(dtype):
     x = np.array([[1e4, 0, -1e4], [3e38, 3e38, -3e38], [-1e30, -1e30, -1e30], [0, 1e-30, 0]], dtype)
-    with np.errstate(
-        over="ignore"
-    ):  # the distance of two extremes is infinite, and its exponential 0: as it should be
+    # The distance of two extremes is infinite, and its exponential 0: as it should be
+    with np.errstate(over="ignore"):
         p, _ = softmax_forward(x)
     np.testing.assert_allclose(p, [[1, 0, 0], [0.5, 0.5, 0], [1 / 3] * 3, [1 / 3] * 3], rtol=1e-6)
     assert p.dtype == dtype

@@ -308,9 +308,8 @@ def caches():
 def test_every_part_of_a_cache_has_a_name():
     for name, cache in caches():
         assert hasattr(cache, "_fields") and unnamed(cache) == [], name
-    assert unnamed((1.0, 2.0)) == ["cache"] and unnamed([(1, 2), ((1.0,),)]) == [
-        "cache[1]"
-    ]  # the test sees something
+    # The test sees something
+    assert unnamed((1.0, 2.0)) == ["cache"] and unnamed([(1, 2), ((1.0,),)]) == ["cache[1]"]
 
 
 def test_settings_are_frozen():

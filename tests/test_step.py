@@ -295,9 +295,8 @@ def test_a_long_gradient_is_reported_as_it_was_and_shortened():
     with closing(make_engine(objective, workers="plain")) as engine:
         result = engine.step(batch, 1e-3, 5, 0)
         assert result.grad_norm > 1.0
-        shortened = engine.optimizer.first / (
-            1 - objective.config.adam_beta1
-        )  # after one step, the gradient itself
+        # After one step, the gradient itself
+        shortened = engine.optimizer.first / (1 - objective.config.adam_beta1)
         assert np.linalg.norm(shortened) == pytest.approx(0.01, rel=1e-4)
         assert not np.array_equal(engine.objective.parameters.flat, before)
 

@@ -241,9 +241,8 @@ def test_columns_that_are_not_there(write):
     assert "no column 'title'" in refusal(
         lambda: read_examples(other, TableFormat("columns", "title")), other, 1
     )
-    assert "the text of rte" in refusal(
-        lambda: detect_format(other, task="RTE"), other, 1
-    )  # a pair is wanted
+    # A pair is wanted
+    assert "the text of rte" in refusal(lambda: detect_format(other, task="RTE"), other, 1)
     assert "cola, sst-2, mrpc" in refusal(lambda: detect_format(path, task="chess"), "'chess'")
 
 

@@ -181,9 +181,8 @@ def test_it_learns(tmp_path, corpus):
     wider = [f"--set={size}" for size in sizes]
     train_here(run, corpus, "--steps", "600", "--eval-every", "300", "--batch-size", "16", *wider)
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    assert (
-        last["gen_loss"] < last["unigram_entropy"] - 1.5
-    )  # the grammar tells the part of speech, chance the word
+    # The grammar tells the part of speech, chance the word
+    assert last["gen_loss"] < last["unigram_entropy"] - 1.5
     assert last["disc_auc"] > 0.6
 
 

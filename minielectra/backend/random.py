@@ -57,9 +57,8 @@ class RandomStream:
         if hasattr(self.xp, "cuda"):
             return self._generator.integers(0, 65536, size=shape, dtype=self.xp.uint16) < limit
         count = int(np.prod(shape))
-        words = self._generator.bit_generator.random_raw(
-            (count + 3) // 4
-        )  # each holds four numbers of 16 bits
+        # Each word holds four numbers of 16 bits.
+        words = self._generator.bit_generator.random_raw((count + 3) // 4)
         return to_device((words.view(np.uint16)[:count] < limit).reshape(shape), self.xp)
 
 

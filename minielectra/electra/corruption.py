@@ -116,9 +116,8 @@ def sample_categorical(p, u, temperature=1.0):
     """
     xp = array_module(p)
     if temperature != 1.0:
-        p = (p / p.max(axis=1, keepdims=True)) ** (
-            1.0 / temperature
-        )  # the largest is 1, so that a row cannot vanish
+        # The largest becomes 1, so that no row can vanish.
+        p = (p / p.max(axis=1, keepdims=True)) ** (1.0 / temperature)
     rows, words = p.shape
     block = max(1, int(words**0.5))
     starts = xp.arange(0, words, block)

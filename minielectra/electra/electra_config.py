@@ -66,9 +66,8 @@ class ElectraConfig(Settings):
         """
 
         def scaled(size, factor):
-            return int(
-                size * factor + 1e-9
-            )  # a third of something divisible by 3 must not come out one too low
+            # A third of something divisible by 3 must not come out one too low
+            return int(size * factor + 1e-9)
 
         return dataclasses.replace(
             self,

@@ -150,9 +150,8 @@ class ElectraForMaskedLM(Electra):
         hidden, embedding = config.hidden_size, config.embedding_size
         name = f"{prefix}generator_predictions"
         self.dense = Linear(self.parameters, f"{name}.dense", hidden, embedding)
-        self.activation = Activation(
-            "gelu"
-        )  # as in the official code and Hugging Face's, whatever hidden_act is
+        # As in the official code and Hugging Face's, whatever hidden_act is
+        self.activation = Activation("gelu")
         self.norm = LayerNorm(self.parameters, f"{name}.LayerNorm", embedding, config.layer_norm_eps)
         self.output = TiedLinear(self.parameters, f"{prefix}generator_lm_head", self.embeddings.word)
 

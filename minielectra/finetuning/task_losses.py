@@ -71,9 +71,8 @@ class AnsweringLoss:
         """-> loss, AnsweringCache"""
         xp = array_module(logits)
         count, length = shape = batch.input_ids.shape
-        scores = logits.reshape(count, length, 2).transpose(
-            2, 0, 1
-        )  # all rows of starts, then all rows of ends
+        # All rows of starts, then all rows of ends
+        scores = logits.reshape(count, length, 2).transpose(2, 0, 1)
         scores = xp.where(batch.weights > 0, scores, xp.finfo(logits.dtype).min).reshape(2 * count, length)
         targets, ones = batch.targets.T.reshape(-1), xp.ones(2 * count, logits.dtype)
         loss, cross_entropy = ops.small_cross_entropy_forward(

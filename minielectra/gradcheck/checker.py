@@ -101,11 +101,12 @@ def compare(function, inputs, gradients, elements=64, directions=6, step=STEP, s
     analytic = {name: np.array([(gradients[name] * v).sum() for v in vectors[name]]) for name in inputs}
     largest = max((np.linalg.norm(a) for a in analytic.values()), default=0.0)
     for name, x in inputs.items():
+        # Where f bends sharply: a right gradient agrees at some step, a wrong one at none
         for h in (
             step,
             step / 5,
             step / 25,
-        ):  # where f bends sharply: a right gradient agrees at some step, a wrong one at none
+        ):
             numeric = np.array([derivative(function, x, v, h) for v in vectors[name]])
             scale = max(np.linalg.norm(analytic[name]), np.linalg.norm(numeric), FLOOR * largest)
             error = float(np.linalg.norm(analytic[name] - numeric) / (scale or 1.0))

@@ -70,9 +70,8 @@ class Evaluator:
         xp = self.objective.parameters.xp
         workspace.reset()
         part = self.batch.shard(self._chunks[number])
-        random = RandomStream(
-            (self.seed, Purpose.EVALUATION, number)
-        )  # on the host: every device samples alike
+        # On the host: every device samples alike
+        random = RandomStream((self.seed, Purpose.EVALUATION, number))
         uniform = to_device(random.uniform(part.positions.size, np.float32), xp)
         context = PassContext(workspace, backward=False)
         outcome, _ = self.objective.forward(part.to_device(xp), MaskedNormalizers(1.0, 1.0), context, uniform)

@@ -14,11 +14,12 @@ from minielectra.electra.towers import EMBEDDINGS, ElectraForMaskedLM, ElectraFo
 from minielectra.errors import InputError
 
 KINDS = {"discriminator": ElectraForPreTraining, "generator": ElectraForMaskedLM}
+# Fields of a configuration that say nothing about the weights.
 INDEPENDENT_OF_WEIGHTS = (
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",
     "initializer_range",
-)  # fields
+)
 
 
 def save_towers(objective, directory, tokenizer):

@@ -97,17 +97,15 @@ def configure(preset="tiny", overrides=None):
         for base, kind in zip(PRESETS[preset], _KINDS, strict=True)
     )
     if pretraining.objective == "mlm" and not {"mask_keep_fraction", "mask_random_fraction"} & set(overrides):
-        pretraining = dataclasses.replace(
-            pretraining, mask_keep_fraction=0.1, mask_random_fraction=0.1
-        )  # BERT's 80/10/10
+        # BERT's 80/10/10.
+        pretraining = dataclasses.replace(pretraining, mask_keep_fraction=0.1, mask_random_fraction=0.1)
     if pretraining.seq_length > model.max_position_embeddings:
         raise InputError(
             f"seq_length {pretraining.seq_length} is longer than max_position_embeddings "
             f"{model.max_position_embeddings}: shorten it, or raise the latter with --set"
         )
-    model.generator(
-        pretraining.generator_width, pretraining.generator_depth
-    )  # raises if its sizes do not work
+    # Raises InputError if the generator's sizes do not work.
+    model.generator(pretraining.generator_width, pretraining.generator_depth)
     return model, pretraining
 
 

@@ -141,9 +141,8 @@ class Trainer:
     def _set_up(self, dataset):
         """Batches, evaluation, logs and the number of steps; all of it recorded in run.json and vocab.txt."""
         settings, config, tokenizer = self.settings, self.config, dataset.tokenizer
-        indexes = (
-            self.folder / "data"
-        )  # what is worth keeping of a corpus, so that resuming need not read it all
+        # Where indexes into the corpus are kept, so that resuming need not read all of it.
+        indexes = self.folder / "data"
         self.batches = Batches(dataset, config, settings.seed, indexes)
         count = max(1, EVALUATION_TOKENS // config.seq_length)
         held_out = held_out_batch(dataset, config, settings.seed, count, indexes)

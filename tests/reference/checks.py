@@ -97,9 +97,8 @@ def make_batch(config, seed, slots=3, **sizes):
     random = np.random.default_rng([seed, 3])
     ids, valid, segments = make_tokens(config, seed, **sizes)
     positions = np.stack([random.permutation(n)[:slots] for n in valid.sum(axis=1)]).astype(np.int32)
-    weights = random.choice(
-        np.float32([0.5, 0.75, 1.25, 1.5]), positions.shape
-    )  # whose sums are exact: they are kept in float32
+    # Numbers whose sums are exact in float32.
+    weights = random.choice(np.float32([0.5, 0.75, 1.25, 1.5]), positions.shape)
     weights[1::3, -1] = 0.0
     original = np.take_along_axis(ids, positions, axis=1)
     masked = ids.copy()

@@ -94,9 +94,8 @@ def _sentence_ends(
         last = first + len(lengths)
         ends = (position + np.cumsum(lengths, dtype=np.int64)).tolist()
         position = ends[-1]
-        a, b = np.searchsorted(
-            document_starts, (first + 1, last + 1)
-        )  # documents that begin in (first, last]
+        # Documents that begin in (first, last]
+        a, b = np.searchsorted(document_starts, (first + 1, last + 1))
         cuts = [0, *(np.asarray(document_starts[a:b]) - first).tolist()]
         for i, j in pairwise(cuts):
             if j > i:

@@ -20,12 +20,13 @@ _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 _WHITE_SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
 )
+# Circled and squared letters, which Unicode calls alphabetic.
 _CIRCLED = (
     (0x24B6, 0x24E9),
     (0x1F130, 0x1F149),
     (0x1F150, 0x1F169),
     (0x1F170, 0x1F189),
-)  # letters, to Unicode
+)
 
 
 @dataclass(frozen=True)

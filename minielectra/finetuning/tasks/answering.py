@@ -108,9 +108,8 @@ class Answering(Task):
         best = _best_of_each_text(found, question.context)
         top = best[0][0]
         weights = [np.exp(logit - top) for logit, *_ in best]
-        total = sum(weights) + (
-            np.exp(min(null - top, 700.0)) if self.impossible else 0.0
-        )  # exp(710) overflows
+        # exp(710) would overflow.
+        total = sum(weights) + (np.exp(min(null - top, 700.0)) if self.impossible else 0.0)
         entries = [
             {
                 "answer": question.context[start:stop],

@@ -166,9 +166,8 @@ def _pieces(words, tokenizer):
     """The words' pieces -> ids, and for each of them the index of the word that it starts, or None."""
     pieces, starts = [], []
     for w, word in enumerate(words):
-        ids = tokenizer.encode(word, allow_special=False) or [
-            tokenizer.unk_id
-        ]  # a word of unprintable characters
+        # A word of unprintable characters has no pieces.
+        ids = tokenizer.encode(word, allow_special=False) or [tokenizer.unk_id]
         pieces += ids
         starts += [w] + [None] * (len(ids) - 1)
     return pieces, starts

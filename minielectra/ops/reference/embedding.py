@@ -46,7 +46,6 @@ def embeddings_backward(dy, cache, dword, dposition, dsegment):
     xp = array_module(dy)
     embedding_backward(dy, ids.reshape(-1), dword)  # y = word[ids]
     dposition[:length] += dy.reshape(batch, length, -1).sum(axis=0)  # + position[t]
-    one_hot = xp.arange(dsegment.shape[0])[:, None] == segments.reshape(
-        1, -1
-    )  # so few rows that a product beats a scatter
+    # There are so few rows that a product beats a scatter.
+    one_hot = xp.arange(dsegment.shape[0])[:, None] == segments.reshape(1, -1)
     dsegment += one_hot.astype(dy.dtype) @ dy  # + segment[s]
