@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 from conftest import ROOT, cli, cli_here, train_here
@@ -260,7 +261,14 @@ def command(files, out):
 
 def start(files, out):
     words = [sys.executable, "-m", "minielectra", *command(files, out), "--checkpoint-every", "1"]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
+    return subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=ROOT,
+        preexec_fn=partial(signal.signal, signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
+    )
 
 
 def wait_for(process, reached):
