@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from fake_device import FakeDevice
-from small import HEADS, make_task_batch, small_finetuning
+from small import DROPOUT, HEADS, SMALL, make_task_batch, small_finetuning
 
 from minielectra import backend, objectives, optim
 from minielectra.electra.corruption import mask_batch
@@ -24,22 +24,8 @@ def fake():
 
 
 def settings(**overrides):
-    small = {
-        "vocab_size": VOCAB,
-        "embedding_size": 12,
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 24,
-        "max_position_embeddings": 20,
-        "seq_length": 14,
-        "batch_size": 6,
-        "shards": 1,
-        "hidden_dropout_prob": 0.1,
-        "attention_probs_dropout_prob": 0.1,
-        "mask_fraction": 0.25,
-    }
-    return configure("tiny", small | overrides)
+    own = {"vocab_size": VOCAB, "batch_size": 6, "shards": 1, "mask_fraction": 0.25}
+    return configure("tiny", SMALL | DROPOUT | own | overrides)
 
 
 def make_batch(config, seed, padded=True):

@@ -225,7 +225,7 @@ def test_many_writers_of_one_file(tmp_path):
             for _ in range(30):
                 write_text(path, str(number) * 1000)
                 assert len(set(path.read_text())) == 1
-        except Exception as error:
+        except Exception as error:  # a thread's failure is the test's, below
             errors.append(error)
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]

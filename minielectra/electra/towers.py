@@ -85,21 +85,32 @@ class Electra:
         dx = self.encoder.backward(dhidden, cache.encoder, context)
         self.embeddings.backward(dx, cache.embeddings, context)
 
-    def infer(self, forward, features, input_ids, attention_mask, token_type_ids, skip_padding):
-        """What `__call__` of every model does with its arguments.
+    @property
+    def features(self):
+        """What a call gives per token (or per sequence), beyond which token it is: the last dimensions."""
+        return ()
 
-        forward(input_ids, valid, segments, context) -> [b·t, *features], or [b, *features] if not
-        `per_token`. -> [B, T, *features] or [B, *features].
+    def logits(self, input_ids, valid, segments, context):
+        """The logits of a forward pass, [B·T, *features], or [B, *features] if not `per_token`."""
+        return self.forward(input_ids, valid, segments, context)[0]
+
+    def __call__(self, input_ids, attention_mask=None, token_type_ids=None, skip_padding=False):
+        """The logits without dropout -> [B, T, *features], or [B, *features] if not `per_token`.
+
+        Arguments [B, T], any integers. skip_padding: what follows a sequence's last valid token is not
+        computed and is 0, which is faster if lengths differ. Raises ValueError for arguments that cannot be
+        used.
         """
         ids, valid, segments = self._checked(input_ids, attention_mask, token_type_ids)
 
-        def run(ids, *more):
-            rows = ids.shape if self.per_token else ids.shape[:1]
-            return forward(ids, *more).reshape(*rows, *features)
+        def shape(ids):
+            return (*(ids.shape if self.per_token else ids.shape[:1]), *self.features)
 
-        rows = ids.shape if self.per_token else ids.shape[:1]
-        results = self.parameters.xp.zeros((*rows, *features), self.parameters.flat.dtype)
-        forward_only(run, results, ids, valid, segments, skip_padding, self.per_token)
+        def forward(ids, valid, segments, context):
+            return self.logits(ids, valid, segments, context).reshape(shape(ids))
+
+        results = self.parameters.xp.zeros(shape(ids), self.parameters.flat.dtype)
+        forward_only(forward, results, ids, valid, segments, skip_padding, self.per_token)
         return results
 
     def _checked(self, input_ids, attention_mask, token_type_ids):
@@ -179,18 +190,14 @@ class ElectraForMaskedLM(Electra):
             scatter_add(dhidden, cache.rows, dchosen)  # chosen = hidden[rows]
         self.encode_backward(dhidden, cache.encoded, context)
 
-    def __call__(self, input_ids, attention_mask=None, token_type_ids=None, skip_padding=False):
-        """-> logits [B, T, V]. Arguments [B, T], any integers; no dropout.
+    @property
+    def features(self):
+        """A logit for every word of the vocabulary."""
+        return (self.config.vocab_size,)
 
-        skip_padding: what follows a sequence's last valid token is not computed and is 0, which is faster if
-        lengths differ.
-        """
-
-        def forward(ids, valid, segments, context):
-            return self.forward(ids, valid, segments, None, context)[0]
-
-        features = (self.config.vocab_size,)
-        return self.infer(forward, features, input_ids, attention_mask, token_type_ids, skip_padding)
+    def logits(self, input_ids, valid, segments, context):
+        """-> [B·T, V]: predictions at every position."""
+        return self.forward(input_ids, valid, segments, None, context)[0]
 
 
 class PreTrainingCache(NamedTuple):
@@ -226,14 +233,3 @@ class ElectraForPreTraining(Electra):
         dx = self.activation.backward(dx, cache.activation, context)
         dhidden = self.dense.backward(dx, cache.dense, context)
         self.encode_backward(dhidden, cache.encoded, context)
-
-    def __call__(self, input_ids, attention_mask=None, token_type_ids=None, skip_padding=False):
-        """-> logits [B, T] of "replaced".
-
-        Arguments [B, T], any integers; no dropout. skip_padding: see ElectraForMaskedLM.
-        """
-
-        def forward(ids, valid, segments, context):
-            return self.forward(ids, valid, segments, context)[0]
-
-        return self.infer(forward, (), input_ids, attention_mask, token_type_ids, skip_padding)

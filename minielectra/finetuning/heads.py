@@ -113,17 +113,10 @@ class ElectraForSequenceClassification(Electra):
         dhidden[:: cache.length] = dfirst  # first = hidden[::T]
         self.encode_backward(dhidden, cache.encoded, context)
 
-    def __call__(self, input_ids, attention_mask=None, token_type_ids=None, skip_padding=False):
-        """-> logits [B, L].
-
-        Arguments [B, T], any integers; no dropout. skip_padding: see ElectraForMaskedLM.
-        """
-
-        def forward(ids, valid, segments, context):
-            return self.forward(ids, valid, segments, context)[0]
-
-        features = (len(self.config.labels),)
-        return self.infer(forward, features, input_ids, attention_mask, token_type_ids, skip_padding)
+    @property
+    def features(self):
+        """A logit for every label."""
+        return (len(self.config.labels),)
 
 
 class TokensCache(NamedTuple):
@@ -154,17 +147,10 @@ class _ElectraForTokens(Electra):
         dhidden = self.dropout.backward(dx, cache.dropout, context)
         self.encode_backward(dhidden, cache.encoded, context)
 
-    def __call__(self, input_ids, attention_mask=None, token_type_ids=None, skip_padding=False):
-        """-> logits [B, T, L].
-
-        Arguments [B, T], any integers; no dropout. skip_padding: see ElectraForMaskedLM.
-        """
-
-        def forward(ids, valid, segments, context):
-            return self.forward(ids, valid, segments, context)[0]
-
-        features = (len(self.config.labels),)
-        return self.infer(forward, features, input_ids, attention_mask, token_type_ids, skip_padding)
+    @property
+    def features(self):
+        """A logit for every label."""
+        return (len(self.config.labels),)
 
 
 class ElectraForTokenClassification(_ElectraForTokens):

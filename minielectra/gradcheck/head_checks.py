@@ -14,8 +14,7 @@ from minielectra.finetuning.heads import (
 from minielectra.finetuning.objective import FinetuningObjective
 from minielectra.finetuning.sequences import Normalizers, TaskBatch
 from minielectra.finetuning.task_losses import AnsweringLoss, ClassificationLoss, RegressionLoss, TaggingLoss
-from minielectra.gradcheck.checker import check_pair
-from minielectra.gradcheck.model_checks import CONFIG, VALID, check_layer, dropping, fill, views
+from minielectra.gradcheck.model_checks import CONFIG, VALID, check_layer, check_objective, dropping, fill
 
 LABELS = ("a", "b", "c", "d")
 KINDS = {
@@ -57,17 +56,7 @@ def heads_and_losses(random):
             outcome, cache = objective.forward(batch, Normalizers(5.0, 4.0), dropping())
             return outcome.losses[0], cache
 
-        yield from check_pair(
-            f"{name} loss",
-            forward,
-            lambda dy, cache, objective=objective: objective.backward(cache, dropping()),
-            inputs,
-            *views(objective.parameters),
-            random,
-            upstream=1.0,
-            elements=4,
-            directions=3,
-        )
+        yield from check_objective(f"{name} loss", objective, forward, inputs, random)
 
 
 def _targets(name, random):

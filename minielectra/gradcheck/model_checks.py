@@ -74,6 +74,24 @@ def check_layer(name, make_layer, inputs, random, **options):
     )
 
 
+def check_objective(name, objective, forward, inputs, random):
+    """Rows of an objective.
+
+    forward(*inputs of a call) -> what is minimised, a number; and the cache for the objective's backward.
+    """
+    yield from check_pair(
+        name,
+        forward,
+        lambda dy, cache: objective.backward(cache, dropping()),
+        inputs,
+        *views(objective.parameters),
+        random,
+        upstream=1.0,
+        elements=4,
+        directions=3,
+    )
+
+
 def layers(random):
     """Every layer, a block and the encoder -> rows."""
     normal = random.standard_normal
@@ -172,14 +190,4 @@ def objectives(random):
             loss_weights = (config.gen_weight, config.disc_weight)
             return sum(w * loss for w, loss in zip(loss_weights, outcome.losses, strict=False)), cache
 
-        yield from check_pair(
-            f"objective {title}",
-            forward,
-            lambda dy, cache, objective=objective: objective.backward(cache, dropping()),
-            inputs,
-            *views(objective.parameters),
-            random,
-            upstream=1.0,
-            elements=4,
-            directions=3,
-        )
+        yield from check_objective(f"objective {title}", objective, forward, inputs, random)

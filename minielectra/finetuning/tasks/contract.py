@@ -113,4 +113,4 @@ class Task(ABC):
 
         `check_official` has accepted the examples.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} accepts --official, so it must write the file")
