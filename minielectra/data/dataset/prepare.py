@@ -21,8 +21,8 @@ from minielectra.data.dataset.layout import DTYPES, FORMAT, FORMAT_VERSION, PART
 from minielectra.data.dataset.prepared import Dataset
 from minielectra.data.text.corpus import lines_of
 from minielectra.data.text.corpus_files import Paths, find_corpus_files, readable_again
+from minielectra.data.wordpiece.rules import Rules
 from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
-from minielectra.data.wordpiece.tokenizer_files import Rules
 from minielectra.errors import InputError
 from minielectra.formats.files import replacing_folder, write_json
 

@@ -18,7 +18,7 @@ import numpy as np
 from minielectra.data.wordpiece import tokenizer_files, vocabulary
 from minielectra.data.wordpiece.added_tokens import AddedToken, AddedTokens, Part
 from minielectra.data.wordpiece.normalization import TextNormalizer, split_on_spaces, words_of_normalized
-from minielectra.data.wordpiece.tokenizer_files import Rules
+from minielectra.data.wordpiece.rules import Rules
 from minielectra.data.wordpiece.vocabulary import SPECIAL_TOKENS
 from minielectra.data.wordpiece.vocabulary_training import train_vocabulary
 from minielectra.errors import InputError

@@ -13,11 +13,13 @@ both. Files that contradict each other, and tokenizers other than BERT's, are re
 import contextlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
-from minielectra.data.wordpiece.added_tokens import AddedToken, storable
+from minielectra.data.wordpiece.added_tokens import AddedToken
+from minielectra.data.wordpiece.rules import Rules, truth
+from minielectra.data.wordpiece.tokenizer_json import TokenizerJson
 from minielectra.data.wordpiece.vocabulary import SPECIAL_TOKENS, read_vocab_txt, write_vocab_txt
 from minielectra.errors import InputError, shown
 from minielectra.formats.files import read_json, write_json
@@ -28,43 +30,6 @@ _BERT = ("BertTokenizer", "ElectraTokenizer", "DistilBertTokenizer", "MobileBert
 _GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")  # the tokenizer is what tokenizer.json says
 _NAMED = {f"{token[1:-1].lower()}_token": token for token in SPECIAL_TOKENS}  # {"pad_token": "[PAD]", …}
 _EXTRA = ("additional_special_tokens", "extra_special_tokens")
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How text is normalized before it is cut into pieces, and the tokens that are not cut at all.
-
-    lowercase: lower-case it; strip_accents: drop accents (None: if `lowercase`); chinese: every Chinese
-    character is a word; added: AddedTokens beyond BERT's five, or instead of them.
-    """
-
-    lowercase: bool = True
-    strip_accents: bool | None = None
-    chinese: bool = True
-    added: tuple[AddedToken, ...] = ()
-
-    @property
-    def strips_accents(self) -> bool:
-        """`strip_accents`, decided."""
-        return self.lowercase if self.strip_accents is None else self.strip_accents
-
-    def __eq__(self, other) -> bool:
-        """Whether the same text becomes the same pieces."""
-        return isinstance(other, Rules) and self._effect() == other._effect()
-
-    def __hash__(self) -> int:
-        return hash(self._effect())
-
-    def _effect(self):
-        return self.lowercase, self.strips_accents, self.chinese, frozenset(self.added)
-
-    def __str__(self) -> str:
-        """What error messages say: "cased, keeps accents"."""
-        words = ["lower-cased" if self.lowercase else "cased"]
-        words.append("without accents" if self.strips_accents else "with accents")
-        words += [] if self.chinese else ["Chinese characters not set apart"]
-        words += [f"{len(self.added)} added tokens"] if self.added else []
-        return ", ".join(words)
 
 
 def find_directory(folder: Path) -> Path:
@@ -86,7 +51,7 @@ def read_model_directory(directory: str | PathLike) -> tuple[list[str], Rules | 
     directory = Path(directory)
     vocab, both = directory / "vocab.txt", directory / BOTH
     if both.is_file() and not vocab.exists():
-        pieces = _Json(both).pieces()
+        pieces = TokenizerJson(both).pieces()
         return pieces, read_rules(directory, pieces), both
     pieces = read_vocab_txt(vocab)
     return pieces, read_rules(directory, pieces), vocab
@@ -98,7 +63,7 @@ def read_rules(directory: Path, pieces: list[str]) -> Rules | None:
     config = _read_optional(config_path)
     _check_config(config, config_path)
     generic = _is_generic(config, directory)
-    source = _Json(both) if both.is_file() else None
+    source = TokenizerJson(both) if both.is_file() else None
     if generic and source is None:
         raise InputError(f"{directory}: its tokenizer_class needs a {BOTH}, which is missing; copy it there")
     if source and source.pieces() != pieces:
@@ -177,25 +142,13 @@ def _is_generic(config: dict, directory: Path) -> bool:
 def _configured(config: dict, path: Path) -> Rules:
     """The rules in a tokenizer_config.json."""
     return Rules(
-        _truth(config, "do_lower_case", True, path),
-        _truth(config, "strip_accents", None, path),
-        _truth(config, "tokenize_chinese_chars", True, path),
+        truth(config, "do_lower_case", True, path),
+        truth(config, "strip_accents", None, path),
+        truth(config, "tokenize_chinese_chars", True, path),
     )
 
 
-def _truth(entries: dict, name: str, default: bool | None, path: Path) -> bool | None:
-    """A true-or-false entry of a file; "true" and "false" in quotes are understood. Raises InputError."""
-    value = entries.get(name, default)
-    if isinstance(value, str):
-        value = {"true": True, "false": False}.get(value.lower(), value)
-    if value is None:
-        value = default
-    if value is not None and not isinstance(value, bool):
-        raise InputError(f"{path}: {name} must be true or false, got {shown(repr(value))}")
-    return value
-
-
-def _check_agreement(config: dict, rules: Rules, source: "_Json") -> None:
+def _check_agreement(config: dict, rules: Rules, source: TokenizerJson) -> None:
     """Raise InputError if tokenizer.json says something else than rules that nobody wrote down.
 
     What tokenizer_config.json spells out goes before tokenizer.json, as in transformers.
@@ -217,7 +170,7 @@ def _recorded_lowercase(directory: Path) -> bool | None:
     """What the run or prepared folder of an older version says about its vocab.txt; None if it is neither."""
     for name in ("dataset.json", "run.json"):
         if (directory / name).is_file():
-            return _truth(read_json(directory / name, ""), "lowercase", None, directory / name)
+            return truth(read_json(directory / name, ""), "lowercase", None, directory / name)
     return None
 
 
@@ -225,7 +178,7 @@ def _recorded_lowercase(directory: Path) -> bool | None:
 
 
 def _added_tokens(
-    directory: Path, config: dict, source: "_Json | None", pieces: list[str], generic: bool
+    directory: Path, config: dict, source: TokenizerJson | None, pieces: list[str], generic: bool
 ) -> tuple[AddedToken, ...]:
     """The added tokens of a directory, with the ids that transformers gives them. Raises InputError."""
     declared: dict[str, AddedToken] = {}
@@ -309,68 +262,3 @@ def _special(config: dict, path: Path) -> list[AddedToken]:
 
 def _read_optional(path: Path) -> dict:
     return read_json(path, "") if path.is_file() else {}
-
-
-class _Json:
-    """A tokenizer.json, opened."""
-
-    def __init__(self, path: Path):
-        """Raises InputError unless it is a WordPiece tokenizer like BERT's."""
-        self.path, content = path, read_json(path, f"{path}: missing")
-        parts = [content.get(name) for name in ("model", "normalizer", "pre_tokenizer")]
-        self.model, self.normalizer, self.pre_tokenizer = (
-            part if isinstance(part, dict) else {} for part in parts
-        )
-        self.tokens = content.get("added_tokens") or []
-        vocab, model = self.model.get("vocab"), self.model
-        wordpiece = isinstance(vocab, dict) and model.get("continuing_subword_prefix", "##") == "##"
-        if not wordpiece or model.get("type", "WordPiece") != "WordPiece":
-            raise InputError(f"{path}: not a WordPiece tokenizer like BERT's; give the directory a vocab.txt")
-        self._expect(model, "unk_token", "[UNK]")
-        self._expect(model, "max_input_chars_per_word", 100)
-
-    def pieces(self) -> list[str]:
-        """The vocabulary, in the order of ids."""
-        vocab = self.model["vocab"]
-        pieces = {i: piece for piece, i in vocab.items() if isinstance(i, int)}
-        for piece in vocab:
-            if not storable(piece):
-                raise InputError(f"{self.path}: the piece {shown(piece)} is not one line of text; remove it")
-        if sorted(pieces) != list(range(len(vocab))):
-            last = len(vocab) - 1
-            raise InputError(f"{self.path}: the ids of its {len(vocab)} pieces are not 0 … {last}, each once")
-        return [pieces[i] for i in range(len(pieces))]
-
-    def rules(self, strict: bool) -> Rules:
-        """The rules without added tokens.
-
-        strict: nothing else can say what is missing. Raises InputError if they are not like BERT's.
-        """
-        if self.normalizer.get("type") != "BertNormalizer":
-            kind = shown(str(self.normalizer.get("type")))
-            raise InputError(
-                f"{self.path}: its normalizer is {kind}, not BertNormalizer; only BERT's is supported"
-            )
-        if self.pre_tokenizer.get("type") != "BertPreTokenizer" and (strict or self.pre_tokenizer):
-            kind = shown(str(self.pre_tokenizer.get("type")))
-            raise InputError(
-                f"{self.path}: its pre_tokenizer is {kind}, not BertPreTokenizer; only BERT's is supported"
-            )
-        self._expect(self.normalizer, "clean_text", True)
-        return Rules(
-            _truth(self.normalizer, "lowercase", True, self.path),
-            _truth(self.normalizer, "strip_accents", None, self.path),
-            _truth(self.normalizer, "handle_chinese_chars", True, self.path),
-        )
-
-    def added(self) -> dict[str, AddedToken]:
-        """{content: token} of the added tokens."""
-        if not isinstance(self.tokens, list) or not all(isinstance(entry, dict) for entry in self.tokens):
-            raise InputError(f"{self.path}: added_tokens is not a list of tokens")
-        tokens = (AddedToken.from_file(self.path, t.get("content"), t.get("id"), t) for t in self.tokens)
-        return {token.content: token for token in tokens}
-
-    def _expect(self, part: dict, name: str, value) -> None:
-        if part.get(name, value) != value:
-            found = shown(str(part[name]))
-            raise InputError(f"{self.path}: {name} is {found}; only {value} is supported")
