@@ -1,4 +1,4 @@
-"""The cases of a folder that lies beside the checkout (cases.py), and the suite's own tests of the same."""
+"""The cases of a folder that lies beside the checkout (cases/), and the suite's own tests of the same."""
 
 import ast
 
