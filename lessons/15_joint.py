@@ -267,7 +267,7 @@ for ax, steps in zip(fig.subplots(1, 2, sharey=True), (0, 100), strict=True):
 legend(ax, loc="upper left")
 lesson.figure(fig)
 # Over eight seeds it was 4 to 11 at first, and 15 to 41 later: the discriminator finds its baseline and pulls
-# less. The package's smallest settings, `tiny`, have λ = 3.
+# less. The lessons that train on real text have λ = 3.
 
 # %% [markdown]
 # # Your turn

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import toy
-from course import HALF_OF_TINY, begin
+from course import LESSON_SETTINGS, begin
 
 from minielectra import objectives
 from minielectra.backend import Purpose, RandomStream
@@ -68,10 +68,10 @@ print(inspect.getsource(training_step))
 # %% The same step by hand, with two shards
 # `configure` gives two configurations: the sizes of the networks, and how they are trained. Both come from
 # the package's smallest settings, `tiny`, except for what we set ourselves. Our networks have half the width.
-print("sizes:", HALF_OF_TINY)
+print("our settings:", LESSON_SETTINGS)
 V = len(toy.VOCABULARY)
 toy_sizes = {"vocab_size": V, "seq_length": toy.LENGTH, "batch_size": 8, "shards": 2}
-model_config, training = configure("tiny", HALF_OF_TINY | toy_sizes)
+model_config, training = configure("tiny", LESSON_SETTINGS | toy_sizes)
 
 
 def new_objective():
@@ -125,7 +125,7 @@ threads.close()
 # it first, as in lesson 11.
 place = tempfile.TemporaryDirectory()  # removed when the lesson ends; a run of your own is kept in runs/
 settings = RunSettings(
-    preset="tiny", overrides=HALF_OF_TINY, steps=1500, eval_every=100, checkpoint_every=150, seed=0
+    preset="tiny", overrides=LESSON_SETTINGS, steps=1500, eval_every=100, checkpoint_every=150, seed=0
 )
 folder, _ = start_run(settings, Path(place.name) / "run")
 print("left in the folder:", ", ".join(sorted(path.name for path in folder.iterdir())))

@@ -23,7 +23,7 @@
 import tempfile
 
 import numpy as np
-from course import begin
+from course import LESSON_SETTINGS, begin
 
 from minielectra import objectives
 from minielectra.data.dataset.prepare import prepare
@@ -96,14 +96,10 @@ for offset, sums in cosines.items():
 # The generator alone (the objective "mlm"), at half the width of `tiny`: 2 layers, 64 features, 2 heads.
 # "blind" is local attention without the looking: the same waves and the same other weights, but random
 # queries and keys in the first layer.
-settings = {
+settings = LESSON_SETTINGS | {
     "objective": "mlm",
     "mask_keep_fraction": 0.0,  # every chosen token becomes [MASK]: none is kept, …
     "mask_random_fraction": 0.0,  # … and none is replaced by a random one
-    "embedding_size": 64,
-    "hidden_size": 64,
-    "intermediate_size": 256,
-    "num_attention_heads": 2,
 }
 
 
@@ -233,7 +229,7 @@ lesson.figure(fig, "maps")
 #   minutes need another start.
 # - Nothing is held fixed. Where the heads look later is the result of training: compare the two rows.
 # - In the joint step λ matters too: lesson 15 showed how the generator's share of the word table drowns at
-#   λ = 50. `tiny` has λ = 3.
+#   λ = 50. These lessons have λ = 3.
 #
 # # Your turn
 #

@@ -20,7 +20,7 @@ import tempfile
 
 import numpy as np
 import toy
-from course import HALF_OF_TINY, begin
+from course import LESSON_SETTINGS, begin
 
 from minielectra import objectives
 from minielectra.data.dataset.prepare import prepare
@@ -56,7 +56,7 @@ small = {
     "gen_weight": 0.0,  # L_RTD alone
     "disc_weight": 1.0,
 }
-pair = objectives.make(*configure("tiny", small), dtype=np.float64)
+pair = objectives.make(*configure("tiny", LESSON_SETTINGS | small), dtype=np.float64)
 initialize(pair, seed=0)
 pair.parameters.flat[...] += 0.1 * random.standard_normal(pair.parameters.size)  # no bias is 0, no γ is 1
 ids, never = toy.batch(120, random), (toy.PAD, toy.CLS, toy.SEP, toy.MASK)
@@ -139,8 +139,8 @@ print(f"16 sentences: {factor:.1f} times the noise² with 15 % of the tokens")
 # H² + H at every token. The backward pass takes twice as many.
 
 # %% What a step costs, in code
-LENGTH, MASKED = 32, 5  # tokens in a sequence of `tiny`, and how many of them are masked
-CONFIGS = {name: configure("tiny", HALF_OF_TINY | {"objective": name}) for name in ("electra", "mlm")}
+LENGTH, MASKED = 32, 5  # tokens in a sequence of these lessons, and how many of them are masked
+CONFIGS = {name: configure("tiny", LESSON_SETTINGS | {"objective": name}) for name in ("electra", "mlm")}
 full, _ = CONFIGS["mlm"]  # the encoder of full size, which both have
 E, H, V = full.embedding_size, full.hidden_size, full.vocab_size
 

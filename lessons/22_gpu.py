@@ -124,14 +124,14 @@ for name, xp in devices.items():
     lesson.check(lambda: huber(few)[0], {f"d on {name}": few}, {f"d on {name}": gradient})
 
 # %% A whole training step
-# Lesson 17's plain step, with the settings `tiny`, which have no dropout. The tokens are random; what they
+# Lesson 17's plain step, with the sizes of `tiny` and without dropout. The tokens are random; what they
 # are does not matter.
-engines = []
+engines, V = [], 512
+own = {"vocab_size": V, "optimizer": "adam", "shards": 1}  # 1: the batch is not cut up
 for xp in (fake, np):
-    objective = objectives.make(*configure("tiny", {"shards": 1}), xp=xp)  # 1: the batch is not cut up
+    objective = objectives.make(*configure("tiny", own), xp=xp)
     initialize(objective, seed=1)
     engines.append(make_engine(objective, workers="plain"))
-V = 512
 ids = random.integers(5, V, (32, 32), dtype=np.int32)  # 32 sequences of 32 tokens
 valid, segments, special, mask_id = np.ones(ids.shape, bool), np.zeros_like(ids), range(5), 4
 batch = mask_batch(ids, valid, segments, special, mask_id, V, objective.config, random)

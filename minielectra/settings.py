@@ -17,7 +17,7 @@ import math
 import types
 import typing
 
-from minielectra.errors import InputError
+from minielectra.errors import InputError, reason, shown
 
 TYPE_NAMES = {
     int: "an integer",
@@ -29,6 +29,7 @@ TYPE_NAMES = {
     dict: "a dictionary",
 }
 TRUTH = {"true": True, "1": True, "false": False, "0": False}  # how a user may write a bool
+LARGEST = 2**53  # of integers: what JSON carries exactly
 
 
 class Bounds(typing.NamedTuple):
@@ -101,6 +102,19 @@ class Settings:
     def __post_init__(self):
         check(self)
 
+    @classmethod
+    def from_record(cls, values):
+        """From {field: value} as a file has them. Raises InputError, also for a field that is not known."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        for name in values:
+            if name not in known:
+                problem = f"this version does not know the setting {shown(name)}"
+                raise InputError(f"{problem}; use the version that wrote it")
+        try:
+            return cls(**values)
+        except TypeError as error:  # one without a default is missing
+            raise InputError(f"damaged ({reason(error)})") from None
+
 
 # Checks.
 
@@ -141,6 +155,8 @@ def fault(field, value):
             return f"must be a finite number, got {value}"
         if not bounds.hold(value):
             return f"must be {bounds}, got {_shown(value)}"
+        if kind is int and abs(value) > LARGEST:
+            return f"must be between {-LARGEST} and {LARGEST}, got {_shown(value)}"
     allowed = choices_of(field)
     if allowed and value not in allowed:
         return f"{_shown(value)} is not known: choose {_either(allowed)}"
@@ -169,7 +185,7 @@ def find_field(name, *kinds):
     if name not in fields:
         guess = difflib.get_close_matches(name, fields, n=1)
         hint = f"did you mean {guess[0]}? " if guess else ""
-        raise InputError(f"unknown field {name!r}: {hint}known fields are {', '.join(sorted(fields))}")
+        raise InputError(f"unknown field {_shown(name)}: {hint}known fields are {', '.join(sorted(fields))}")
     return fields[name]
 
 
@@ -226,7 +242,7 @@ def plain(value):
 
 def _shown(value):
     """A value as a message shows it: on one line, and not endless."""
-    return f"{value!r:.60}"
+    return repr(value)[:60] if isinstance(value, str) else shown(value, 60)
 
 
 def _either(names):

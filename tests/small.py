@@ -34,6 +34,7 @@ SMALL = {
     "seq_length": 14,
     "batch_size": 7,
     "mask_fraction": 0.3,
+    "optimizer": "adam",
 }
 DROPOUT = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
 

@@ -120,7 +120,9 @@ def test_truncated_checkpoint(run, tmp_path, file):
     shutil.copytree(run, copy)
     path = copy / "checkpoints" / "step-00000004" / file
     path.write_bytes(path.read_bytes()[:-10])
-    assert file in complaint("train", "--resume", copy)
+    shutil.rmtree(copy / "checkpoints" / "step-00000002")
+    line = complaint("train", "--resume", copy)
+    assert f"{path}: damaged" in line and "no checkpoint of this run is whole" in line
     assert path.exists()
 
 

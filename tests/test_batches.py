@@ -14,10 +14,12 @@ from test_prepare import make_documents, toy_tokenizer
 
 from minielectra.data.dataset import packing, prepared
 from minielectra.data.dataset.array_files import NpyWriter, open_array
-from minielectra.data.dataset.packing import assemble, pack
+from minielectra.data.dataset.packing import pack
 from minielectra.data.dataset.prepare import prepare
 from minielectra.data.dataset.prepared import Dataset
 from minielectra.errors import InputError
+from minielectra.formats.checksums import NAME as CHECKSUMS
+from minielectra.formats.checksums import add, recorded, verify
 from minielectra.pretraining.batches import Batches, held_out_batch, prefetched
 from minielectra.pretraining.presets import configure
 
@@ -162,7 +164,8 @@ def test_the_index_is_made_once(dataset, tmp_path, monkeypatch):
     assert not np.array_equal(rows_of(dataset.train.examples(32, 1, folder=tmp_path))[: len(first)], first)
     dataset.heldout.examples(32, folder=tmp_path)
     index_file(tmp_path), index_file(tmp_path, "heldout")  # one each: what other settings left is gone
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(recorded(tmp_path)) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*recorded(tmp_path), CHECKSUMS])
 
 
 def flip(path, at):
@@ -193,36 +196,47 @@ def zero_rows(path):
         ),
     ],
 )
-def test_a_damaged_index_is_made_again(dataset, tmp_path, damage):
+def test_a_damaged_index_is_made_again(dataset, tmp_path, capsys, damage):
     expected = rows_of(dataset.train.examples(32, folder=tmp_path))
-    damage(index_file(tmp_path))
+    path = index_file(tmp_path)
+    damage(path)
+    missing = not path.exists()
     assert np.array_equal(rows_of(dataset.train.examples(32, folder=tmp_path)), expected)
-    assert [path.suffix for path in tmp_path.iterdir()] == [".npy"]
+    told = capsys.readouterr().err
+    assert told == "" if missing else told.startswith(f"{path}: ") and told.endswith("; made again\n")
+    assert sorted(found.name for found in tmp_path.iterdir()) == sorted([CHECKSUMS, path.name])
+    assert verify(tmp_path)
 
 
 @given(st.data())
 @settings(max_examples=100, deadline=None)
-def test_any_damage_is_repaired_reported_or_within_range(tmp_path_factory, dataset, data):
+def test_any_damage_is_repaired(tmp_path_factory, dataset, data):
     folder = tmp_path_factory.mktemp("index")
-    dataset.train.examples(32, folder=folder)
+    expected = rows_of(dataset.train.examples(32, folder=folder))
     path = index_file(folder)
     raw = bytearray(path.read_bytes())
     at = data.draw(st.one_of(st.integers(0, 127), st.integers(0, len(raw))))
     raw[at : at + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=9))
     path.write_bytes(raw)
-    try:
-        rows = rows_of(dataset.train.examples(32, folder=folder))
-    except InputError as error:
-        assert str(path) in str(error) and "\n" not in str(error)
-    else:
-        assemble(dataset.train.tokens, rows, 32, dataset.tokenizer.special_ids)
+    assert np.array_equal(rows_of(dataset.train.examples(32, folder=folder)), expected)
     shutil.rmtree(folder)
 
 
-def test_damaged_rows_are_reported(dataset, tmp_path):
+def test_damaged_checksums_and_missing_ones(dataset, tmp_path, capsys):
+    expected = rows_of(dataset.train.examples(32, folder=tmp_path))
+    for damage in (lambda path: flip(path, 5), lambda path: path.unlink()):
+        zero_rows(index_file(tmp_path))
+        damage(tmp_path / CHECKSUMS)
+        assert np.array_equal(rows_of(dataset.train.examples(32, folder=tmp_path)), expected)
+        assert verify(tmp_path)
+    assert capsys.readouterr().err.count("made again") == 1
+
+
+def test_rows_that_were_written_wrong_are_reported(dataset, tmp_path):
     dataset.train.examples(32, folder=tmp_path)
     path = index_file(tmp_path)
     zero_rows(path)
+    add(tmp_path, path.name)  # so that the checksum does not tell
     with pytest.raises(InputError, match=r"train\.examples-.*damaged; remove it"):
         Batches(dataset, settings_of(), 0, tmp_path)[0]
     path.unlink()

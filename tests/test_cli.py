@@ -134,7 +134,7 @@ def test_options_of_finetune():
         (["train", "extra"], "unrecognized arguments: extra"),
         (["train", "--steps", "3", "--minutes", "3"], "not allowed with argument --steps"),
         (["train", "--preset", "gigantic"], "choose tiny, mini, small, base or large"),
-        (["detect"], "required: RUN|DIR"),
+        (["export", "runs/books"], "required: DIR"),
         (
             ["prepare", "--out", "o", "--held-out-fraction", "1"],
             "must be greater than 0 and less than 1, got 1",

@@ -20,6 +20,7 @@ from minielectra.data.text import documentation
 from minielectra.data.text.corpus import corpus_documents, corpus_lines, find_corpus_files
 from minielectra.data.text.prose import is_prose, paragraphs
 from minielectra.errors import InputError
+from minielectra.formats import limits
 
 
 def test_documents_lines_and_line_ends(tmp_path):
@@ -140,9 +141,11 @@ def test_records_may_be_long_but_not_endless(tmp_path, monkeypatch):
     (tmp_path / "a.jsonl").write_text(json.dumps({"text": "A word. " * 1000}) + "\n")
     documents = list(corpus_documents(tmp_path / "a.jsonl"))
     assert len(documents) == 8 and all(len(line) <= 1000 for [line] in documents)
-    monkeypatch.setattr(corpus_module, "LONGEST_RECORD", 1 << 12)
-    with pytest.raises(InputError, match="line 1 has more than"):
+    monkeypatch.setattr(limits, "RECORD", 1 << 12)
+    with pytest.raises(InputError, match="line 1 has more than 0 MiB; MINIELECTRA_LIMITS=4"):
         list(corpus_documents(tmp_path / "a.jsonl"))
+    monkeypatch.setenv("MINIELECTRA_LIMITS", "4")
+    assert len(list(corpus_documents(tmp_path / "a.jsonl"))) == 8
 
 
 def test_marks_of_wikiextractor_end_documents(tmp_path):

@@ -9,6 +9,7 @@ from conftest import TINY, cli_here, sentences, train_here
 from hostile import CONFIG, read_arrays, save, write_arrays
 from properties import given, settings, st
 
+from minielectra import objectives
 from minielectra.cli.entry import main
 from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.data.wordpiece.vocabulary import SPECIAL_TOKENS
@@ -21,7 +22,9 @@ from minielectra.finetuning.heads import ElectraForSequenceClassification, HeadC
 from minielectra.finetuning.loop import SeedResult
 from minielectra.finetuning.readers.tables import Example, TableFormat
 from minielectra.finetuning.tasks.classification import Classification
+from minielectra.pretraining.exported_pair import read_towers, save_towers
 from minielectra.pretraining.load import load_pretraining
+from minielectra.pretraining.presets import configure
 
 WORDS = "electra.embeddings.word_embeddings.weight"
 
@@ -126,6 +129,21 @@ def test_files_of_an_earlier_tokenizer_do_not_survive(directory):
         "vocab.txt",
     ]
     assert WordPieceTokenizer.from_pretrained(directory).vocab[-1] == "d"
+
+
+# A generator's sizes are a fraction of the discriminator's, rounded down.
+
+
+@pytest.mark.parametrize("width", [0.25, 1 / 3, 0.33333, 0.4, 0.62, 1.0])
+def test_a_width_that_was_rounded_is_found_again(width, tmp_path):
+    overrides = {"vocab_size": 9, "embedding_size": 8, "hidden_size": 48, "num_hidden_layers": 1}
+    overrides |= {"num_attention_heads": 1, "intermediate_size": 190, "generator_width": width}
+    model_config, config = configure("tiny", overrides)
+    objective = objectives.make(model_config, config)
+    save_towers(objective.towers, tmp_path, WordPieceTokenizer([*SPECIAL_TOKENS, *"abcd"]))
+    fields = read_towers(tmp_path, "electra")[0]
+    again = model_config.generator(fields["generator_width"], fields["generator_depth"])
+    assert again == objective.towers["generator"].config
 
 
 # Encoders without a head.

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from minielectra.cli import entry as cli
+from minielectra.cli import text_commands
 from minielectra.data.windows import windows
 from minielectra.data.wordpiece.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
 from minielectra.detect import detect, detect_many
 from minielectra.electra.electra_config import ElectraConfig
 from minielectra.electra.towers import ElectraForMaskedLM, ElectraForPreTraining
+from minielectra.formats import limits
 from minielectra.nn import inference
 
 CONFIG = ElectraConfig(
@@ -82,6 +84,34 @@ def test_windows_cover_every_token_once(count, room):
         assert 0 <= start <= keep_from < keep_to <= stop <= count and stop - start <= room
         kept += range(keep_from, keep_to)
     assert kept == list(range(count))
+
+
+@pytest.mark.parametrize("command", ["detect", "tokenize"])
+def test_lines_of_standard_input_have_a_limit(tokenizer, tmp_path, monkeypatch, capsys, command):
+    filled(ElectraForPreTraining, np.float32).save_pretrained(tmp_path, tokenizer)
+    words = [command, str(tmp_path)] if command == "detect" else [command, "--vocab", str(tmp_path)]
+    monkeypatch.setattr(limits, "TEXT", 6)
+    monkeypatch.setattr("sys.stdin", io.StringIO("a b c\na b c d\n"))
+    assert cli.main(words) == 2
+    assert "standard input: line 2 has more than 0 MiB; MINIELECTRA_LIMITS=4" in capsys.readouterr().err
+    monkeypatch.setenv("MINIELECTRA_LIMITS", "4")
+    monkeypatch.setattr("sys.stdin", io.StringIO("a b c\na b c d\n"))
+    assert cli.main(words) == 0
+
+
+def test_long_texts_are_scored_in_small_groups(tokenizer, tmp_path, monkeypatch, capsys):
+    filled(ElectraForPreTraining, np.float32).save_pretrained(tmp_path, tokenizer)
+    texts = ["a b c", *"abcd", "a b c", "d"]
+    words = ["detect", str(tmp_path), "--json"]
+    outputs = []
+    for longest in (1000, 5):
+        monkeypatch.setattr(text_commands, "CHARACTERS_AT_ONCE", longest)
+        monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(texts)))
+        assert cli.main(words) == 0
+        outputs.append([json.loads(line)["tokens"] for line in capsys.readouterr().out.splitlines()])
+    assert outputs == [[text.split() for text in texts]] * 2
+    groups = list(text_commands._grouped(iter(texts), 3))
+    assert groups == [["a b c"], ["a", "b", "c"], ["d", "a b c"], ["d"]]
 
 
 def test_lines_of_standard_input(tokenizer, tmp_path, monkeypatch, capsys):

@@ -24,8 +24,8 @@ HUGE = {
     "embedding_size": 10**5,
     "hidden_size": 10**5,
     "num_attention_heads": 10,
-    "intermediate_size": 10**6,
-    "num_hidden_layers": 5,
+    "intermediate_size": 5 * 10**5,
+    "num_hidden_layers": 10,
 }
 
 

@@ -306,16 +306,18 @@ def test_damaged_folders_are_reported(arrays, tmp_path):
     whole = (run / "detection.npz").read_bytes()
     for size in (0, 10, len(whole) // 2, len(whole) - 10):
         (run / "detection.npz").write_bytes(whole[:size])
-        fails("cut short or not a detection record")
+        fails("cut short or not an .npz file")
     (run / "detection.npz").write_bytes(whole[:5000] + bytes(3000) + whole[8000:])
     fails("detection.npz")
     np.savez(run / "detection.npz", steps=np.array([{}], dtype=object))
-    fails("detection record")
+    fails("no input_ids")
+    np.savez(run / "detection.npz", **(arrays | {"steps": np.array([{}], dtype=object)}))
+    fails("steps has shape .1,. and dtype object")
     for changed, match in (
         ({"steps": arrays["steps"][:3]}, "E ="),
         ({"scores": arrays["scores"][..., :-1]}, "scores"),
-        ({"samples": arrays["samples"] + 1000}, "outside"),
-        ({"positions": arrays["positions"] + 1000}, "outside"),
+        ({"samples": arrays["samples"] + 1000}, "samples holds 1"),
+        ({"positions": arrays["positions"] + 1000}, "positions holds 1"),
         ({"scores": arrays["scores"].astype(int)}, "dtype"),
     ):
         np.savez(run / "detection.npz", **(arrays | changed))

@@ -13,6 +13,7 @@ from minielectra.data.dataset.prepared import Dataset
 from minielectra.data.text.sentences import split_sentences
 from minielectra.data.wordpiece.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
 from minielectra.errors import InputError
+from minielectra.formats.checksums import NAME
 
 WORDS = "the cat sat on a mat and saw how dogs ran up hill to see sun go down over old town".split()  # noqa: SIM905
 
@@ -76,7 +77,7 @@ def test_deterministic_from_files_and_lists(tmp_path, monkeypatch):
     prepare(tmp_path / "text.txt", tmp_path / "a", 120)
     monkeypatch.setattr(prepare_module, "_CHUNK", 7)
     prepare(documents, tmp_path / "b", 120)
-    for name in [p.name for p in (tmp_path / "a").iterdir() if p.name != "dataset.json"]:
+    for name in [p.name for p in (tmp_path / "a").iterdir() if p.name not in ("dataset.json", NAME)]:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     a, b = (json.loads((tmp_path / x / "dataset.json").read_text()) for x in "ab")
     assert a.pop("sources") == ["text.txt"] and b.pop("sources") == [] and a == b

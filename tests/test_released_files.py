@@ -14,12 +14,12 @@ from properties import given, settings, st
 
 from minielectra.errors import InputError
 from minielectra.finetuning import tasks
-from minielectra.finetuning.readers import lines
 from minielectra.finetuning.readers.conll import Sentence, read_sentences
 from minielectra.finetuning.readers.lines import TextFile, read_file
 from minielectra.finetuning.readers.rows import find_separator, read_rows
 from minielectra.finetuning.readers.table_detection import detect_format, format_like
 from minielectra.finetuning.readers.tables import read_examples
+from minielectra.formats import limits
 
 QQP = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
 
@@ -137,10 +137,15 @@ def test_compressed_files(write, suffix, pack):
 def test_a_compressed_flood_is_stopped(write, monkeypatch):
     with pytest.raises(InputError, match=r"x\.gz:2: a NUL byte"):
         read_file(write(gzip.compress(b"text\n" + bytes(10**7)), "x.gz"))
-    monkeypatch.setattr(lines, "LARGEST", 1 << 20)
-    for path in (write(gzip.compress(b"text\n" * 10**6), "x.gz"), write(b"text\n" * 10**6, "x.txt")):
-        with pytest.raises(InputError, match="more than 0 GiB; split it into smaller files"):
+    monkeypatch.setattr(limits, "LABELLED", 1 << 20)
+    monkeypatch.setattr(limits, "LINE", 1 << 18)
+    for path in (write(gzip.compress(b"\n" * 10**6), "x.gz"), write(b"text\n" * 10**6, "x.txt")):
+        with pytest.raises(InputError, match=r"more than 1 MiB; MINIELECTRA_LIMITS=4 .*or split it"):
             read_file(path)
+    monkeypatch.setenv("MINIELECTRA_LIMITS", "100")
+    assert len(read_file(path).lines) == 10**6
+    with pytest.raises(InputError, match=r"x\.gz:1: a line of more than 25 MiB"):
+        read_file(write(gzip.compress(b"x" * (26 << 20)), "x.gz"))
 
 
 def test_a_text_may_begin_like_a_compressed_file(write):

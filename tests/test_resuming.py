@@ -11,10 +11,11 @@ from safetensors.numpy import load_file
 
 from minielectra.cli.entry import main
 from minielectra.errors import InputError
-from minielectra.pretraining import presets, start, trainer
+from minielectra.pretraining import presets, run_schedule, start, trainer
 from minielectra.pretraining.run_settings import RunSettings
 from minielectra.runs import run_folder
 from minielectra.runs.checkpoints import list_checkpoints
+from minielectra.runs.detection_records import DetectionRecords
 from minielectra.runs.metrics_log import read_metrics
 from minielectra.training.processes import Processes, WorkerLost
 
@@ -80,10 +81,11 @@ def test_more_steps_go_on_like_a_longer_run(run, capsys):
     cli_here("train", "--resume", run, "--steps", "20")
     message = next(line for line in capsys.readouterr().err.splitlines() if "instead of" in line)
     assert "20 steps instead of 8. From step 8 on, it is trained like a run of 20 steps" in message
-    assert "the learning rate goes from 0 to 0.0012, and falls to 0 at the end" in message
+    rate = info_of(run)["pretraining"]["learning_rate"]
+    assert f"the learning rate goes from 0 to {rate * 12 / 20:.2g}, and falls to 0 at the end" in message
     rows = {row["step"]: row for row in read_metrics(run)}
-    assert max(rows) == 20 and rows[20]["learning_rate"] == pytest.approx(2e-3 * 1 / 20)
-    assert rows[10]["learning_rate"] == pytest.approx(2e-3 * 11 / 20)
+    assert max(rows) == 20 and rows[20]["learning_rate"] == pytest.approx(rate * 1 / 20)
+    assert rows[10]["learning_rate"] == pytest.approx(rate * 11 / 20)
     info = info_of(run)
     assert info["steps"] == 20
     assert info["extensions"] == [{"after": 8, "steps_before": 8, "steps": 20}]
@@ -116,20 +118,21 @@ def test_fewer_steps_and_minutes_are_refused(run):
     assert "was started with 8 steps, not 5; --steps may only be more" in refusal(run, "--steps", "5")
     assert "--minutes does not apply to --resume" in refusal(run, "--minutes", "5")
     assert "was started with eval_every 2, not 3" in refusal(run, "--eval-every", "3")
-    assert "was started with learning_rate 0.002" in refusal(run, "--set", "learning_rate=1")
+    rate = info_of(run)["pretraining"]["learning_rate"]
+    assert f"was started with learning_rate {rate}" in refusal(run, "--set", "learning_rate=1")
     assert (run / "run.json").read_bytes() == before
     cli_here("train", "--resume", run, "--steps", "8", "--seed", "0")
     assert info_of(run).get("extensions") is None
 
 
-def test_a_run_that_never_knew_its_steps_takes_those_given(tmp_path, corpus, monkeypatch):
+def test_a_run_of_minutes_that_took_no_step_takes_those_given(tmp_path, corpus, monkeypatch):
     run = tmp_path / "run"
 
     def stop(*_):
         raise WorkerLost()
 
     with monkeypatch.context() as dying, pytest.raises(WorkerLost, match=f"--resume {run} --threads 1"):
-        dying.setattr(trainer.Trainer, "_calibrate", stop)
+        dying.setattr(trainer.Trainer, "_train", stop)
         overrides = dict(word.split("=") for word in TINY if "=" in word)
         overrides = {name: float(x) if "." in x else int(x) for name, x in overrides.items()}
         settings = RunSettings(corpus=[str(corpus)], minutes=1.0, overrides=overrides)
@@ -163,7 +166,7 @@ def test_a_preset_that_has_changed_does_not_change_a_run(run, finished, monkeypa
     changed = (model | {"num_hidden_layers": 1}, training | {"learning_rate": 1.0, "disc_weight": 7.0})
     monkeypatch.setitem(presets.PRESETS, "tiny", changed)
     forget(run, 4)
-    monkeypatch.setattr(trainer, "DEFAULT_EVALUATIONS", 1)
+    monkeypatch.setattr(run_schedule, "MOST_EVALUATIONS", 1)
     cli_here("train", "--resume", run)
     assert same(run, finished, 8)
 
@@ -173,11 +176,13 @@ def test_not_even_if_it_was_killed_before_its_data_was_ready(run, finished, monk
         if path.name != "run.json":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     info = info_of(run)
+    del info["settings"]["overrides"]["vocab_size"]  # as if it were the preset's; "fields" has it
     (run / "run.json").write_text(
         json.dumps({name: info[name] for name in ("format", "settings", "versions", "fields")})
     )
     model, training = presets.PRESETS["tiny"]
-    monkeypatch.setitem(presets.PRESETS, "tiny", (model, training | {"learning_rate": 1.0}))
+    changed = (model | {"vocab_size": 90}, training | {"learning_rate": 1.0})
+    monkeypatch.setitem(presets.PRESETS, "tiny", changed)
     cli_here("train", "--resume", run)
     assert same(run, finished, 8)
 
@@ -296,3 +301,47 @@ def test_default_folders_of_the_same_second_differ(tmp_path, corpus, monkeypatch
         "tiny-20260102-030405",
         "tiny-20260102-030405-2",
     ]
+
+
+# Damaged records.
+
+TIMES = ("seconds", "tokens_per_second")
+
+
+def rows_of(run):
+    """The lines of metrics.jsonl without times."""
+    lines = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in lines]
+
+
+def test_lost_records_are_made_again_where_the_run_goes_on(run, finished, capsys):
+    forget(run, 4)
+    (run / "detection.npz").write_bytes(b"damaged")
+    cli_here("train", "--resume", run)
+    assert "set aside as detection.npz.damaged" in capsys.readouterr().err
+    assert rows_of(run) == rows_of(finished)  # no row is written twice
+    whole, rest = DetectionRecords.load(finished), DetectionRecords.load(run)
+    assert whole.steps.tolist() == [0, 2, 4, 6, 8] and rest.steps.tolist() == [4, 6, 8]
+    for name in ("scores", "samples", "gen_correct_prob"):
+        np.testing.assert_array_equal(getattr(rest, name), getattr(whole, name)[2:])
+
+
+@pytest.mark.parametrize("name", ["detection.npz", "metrics.jsonl"])
+def test_an_evaluation_between_two_others_is_labelled_with_its_own_step(tmp_path, corpus, name):
+    """It says what one would have said there: losses since the last, the rate of the last step."""
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    for folder, every in ((run, "3"), (whole, "1")):
+        train_here(folder, corpus, "--steps", "8", "--eval-every", every, "--checkpoint-every", "4")
+    forget(run, 4)
+    (run / name).write_bytes(b"damaged")
+    cli_here("train", "--resume", run)
+    kept = [0, 3] if name == "detection.npz" else []
+    found, expected = rows_of(run), {row["step"]: row for row in rows_of(whole)}
+    assert [row["step"] for row in found] == [*kept, 4, 6, 8]
+    for row in found:
+        like = expected[row["step"]]
+        if row["step"] != 4:  # the others' losses are means over several steps
+            like |= {name: row[name] for name in ("train_gen_loss", "train_disc_loss")}
+        assert row == like
+    steps = DetectionRecords.load(run).steps.tolist()
+    assert steps == ([4, 6, 8] if name == "detection.npz" else [0, 3, 4, 6, 8])

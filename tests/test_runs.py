@@ -1,6 +1,9 @@
 """The files of a run: each writer against its reader, older files, and what a killed process leaves."""
 
+import io
 import json
+import tracemalloc
+import zipfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +12,7 @@ from synthetic_run import VOCAB, sentences, synthetic_arrays
 
 from minielectra.electra.electra_config import ElectraConfig
 from minielectra.errors import InputError
+from minielectra.formats import limits
 from minielectra.formats.json_text import json_text
 from minielectra.pretraining.pretraining_config import PretrainingConfig
 from minielectra.runs import checkpoints, run_folder
@@ -30,7 +34,7 @@ def test_run_json_comes_back_as_it_was_written(tmp_path):
     assert run_folder.configs(loaded, ElectraConfig, PretrainingConfig) == (config, pretraining)
     assert loaded["steps"] == 7
     later = loaded | {"config": loaded["config"] | {"colour": "red"}}
-    with pytest.raises(InputError, match="written by another version"):
+    with pytest.raises(InputError, match="does not know the setting colour"):
         run_folder.configs(later, ElectraConfig, PretrainingConfig)
 
 
@@ -106,13 +110,28 @@ def test_a_half_written_last_line_is_ignored_and_removed(tmp_path, half):
 
 
 @pytest.mark.parametrize(
-    "line", ["nonsense", "3", "[1]", '{"loss": 2}', '{"step": "x"}', '{"step": Infinity}', "[" * 9999]
+    "line",
+    [
+        "nonsense",
+        "3",
+        "[1]",
+        '{"loss": 2}',
+        '{"step": "x"}',
+        '{"step": Infinity}',
+        "[" * 9999,
+        '{"step": 1, "seconds": "x"}',
+    ],
 )
-def test_a_damaged_line_in_the_middle_is_an_error(tmp_path, line):
-    (tmp_path / "metrics.jsonl").write_text(f'{{"step": 0}}\n{line}\n{{"step": 10}}\n')
-    for read in (read_metrics, metric_columns, lambda folder: MetricsLog(folder).restore(10)):
+def test_a_damaged_line_in_the_middle_is_an_error(tmp_path, capsys, line):
+    content = f'{{"step": 0}}\n{line}\n{{"step": 10}}\n'
+    (tmp_path / "metrics.jsonl").write_text(content)
+    for read in (read_metrics, metric_columns):
         with pytest.raises(InputError, match=r"metrics\.jsonl, line 2: .*; delete this line"):
             read(tmp_path)
+    MetricsLog(tmp_path).restore(10)  # a training goes on
+    assert "set aside as metrics.jsonl.damaged" in capsys.readouterr().err
+    assert read_metrics(tmp_path) == [{"step": 0}, {"step": 10}]
+    assert (tmp_path / "metrics.jsonl.damaged").read_text() == content
 
 
 def test_restoring_metrics_forgets_later_evaluations(tmp_path):
@@ -162,7 +181,7 @@ def only(arrays, *evaluations):
 
 
 def assert_equal(found, expected):
-    for name, (dtype, _) in LAYOUT.items():
+    for name, (dtype, *_) in LAYOUT.items():
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
         assert found[name].dtype == dtype, name
 
@@ -289,33 +308,110 @@ def test_without_evaluations_there_is_nothing_to_gather(run, arrays):
         DetectionRecords.load(run)
 
 
-def test_a_damaged_part_is_one_line_with_its_name(run, arrays):
+def forged(path, **changed):
+    """Replace arrays of an .npz file."""
+    with np.load(path) as file:
+        np.savez(path, **({name: file[name] for name in file.files} | changed))
+
+
+def npy(shape, data=b""):
+    """The bytes of an .npy file of int32 whose header may say anything."""
+    header = f"{{'descr': '<i4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + data
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "match"),
+    [
+        (None, lambda whole: b"", "cut short"),
+        (None, lambda whole: whole[: len(whole) // 2], "cut short"),
+        ("scores", lambda a: a[:, :3], "scores has B = 3, but input_ids has B = 7"),
+        ("scores", lambda a: a * np.nan, "scores holds nan"),
+        ("scores", lambda a: a + 1, "scores holds 1"),
+        ("samples", lambda a: a - 1000, "samples holds -"),
+        ("kept", lambda a: a.astype(float), "dtype float64, expected .E, V. of int32"),
+        ("kept", lambda a: a[:, :-1], "kept has V = "),
+        ("kept", lambda a: np.array([None]), "kept has shape .1,. and dtype object"),
+        ("kept", lambda a: npy((10**6, 10**6)), "kept has .* 1000000"),
+        ("kept", lambda a: npy(a.shape, bytes(8)), "kept is not as long as its header says"),
+        ("kept", lambda a: npy((-1, -1)), "kept has .*-1"),
+        ("kept", lambda a: npy("('a', [])"), "cut short or not an .npz file"),
+        (
+            "kept",
+            lambda a: npy(f"({a.shape[0]}, {a.shape[1]}, " + "(" * 5000),
+            "cut short or not an .npz file",
+        ),
+    ],
+)
+@pytest.mark.parametrize("place", ["whole", "part"])
+def test_a_damaged_file_is_one_line_and_does_not_stop_a_training(
+    run, arrays, capsys, place, name, change, match
+):
     log = open_log(run, arrays)
     append(log, arrays, 0, 1)
-    path = sorted((run / "detection").iterdir())[1]
-    whole = path.read_bytes()
-
-    def fails(match):
-        for read in (DetectionRecords.load, lambda _: log.restore(0), lambda _: log.close()):
-            with pytest.raises(InputError, match=match) as caught:
-                read(run)
-            assert "\n" not in str(caught.value) and path.name in str(caught.value)
-
-    for size in (0, 10, len(whole) // 2):
-        path.write_bytes(whole[:size])
-        fails("cut short or not a detection record")
-    part = {name: arrays[name][1:2] for name in PER_EVALUATION}
-    for changed, match in (
-        ({"scores": part["scores"][:, :3]}, "B = 3, but input_ids has B = 7"),
-        ({"samples": part["samples"] - 1000}, "outside 0"),
-        ({"kept": part["kept"].astype(float)}, "dtype"),
-        ({"kept": part["kept"][:, :-1]}, "vocab.txt|V = "),
-    ):
-        np.savez(path, **(part | changed))
-        fails(match)
-    path.write_bytes(whole)
+    if place == "whole":
+        log.close()
+    path = run / "detection.npz" if place == "whole" else sorted((run / "detection").iterdir())[1]
+    if name is None:
+        path.write_bytes(change(path.read_bytes()))
+    else:
+        with np.load(path) as file:
+            changed = change(file[name])
+        if isinstance(changed, bytes):
+            replace_member(path, name, changed)
+        else:
+            forged(path, **{name: changed})
+    with pytest.raises(InputError, match=match) as caught:
+        DetectionRecords.load(run)
+    assert str(path) in str(caught.value) and "train --resume" in str(caught.value)
+    log.restore(10**6)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"{path}: " in said and f"set aside as {path.name}.damaged" in said
+    assert path.with_name(path.name + ".damaged").exists() and log.lost
+    append(log, arrays, 2)
     log.close()
-    assert_whole(run, only(arrays, 0, 1))
+    assert_reads(run, only(arrays, *([2] if place == "whole" else [0, 2])))
+
+
+def replace_member(path, name, content):
+    """Replace the bytes of one array of an .npz file."""
+    with zipfile.ZipFile(path) as file:
+        members = {member: file.read(member) for member in file.namelist()}
+    with zipfile.ZipFile(path, "w") as file:
+        for member, old in members.items():
+            file.writestr(member, content if member == f"{name}.npy" else old)
+
+
+def test_records_that_expand_to_gigabytes_take_no_memory(run, arrays, monkeypatch):
+    """All arrays fit together, and 4 GB of zeros take 4 MB."""
+    shapes = {
+        name: [1000 if dim == "E" else arrays[name].shape[i] for i, dim in enumerate(about.dims)]
+        for name, about in LAYOUT.items()
+    }
+    with zipfile.ZipFile(run / "detection.npz", "w", zipfile.ZIP_DEFLATED) as file:
+        for name, shape in shapes.items():
+            array = np.zeros(shape, LAYOUT[name].dtype) if "E" in LAYOUT[name].dims else arrays[name]
+            buffer = io.BytesIO()
+            np.save(buffer, np.arange(1000) if name == "steps" else array)
+            file.writestr(f"{name}.npy", buffer.getvalue())
+    DetectionRecords.load(run)
+    monkeypatch.setattr(limits, "RECORDS", 100_000)
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"more than 0 MiB; MINIELECTRA_LIMITS=4 in the environment"):
+        DetectionRecords.load(run)
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+    monkeypatch.setenv("MINIELECTRA_LIMITS", "1000")
+    DetectionRecords.load(run)
+
+
+def test_records_of_another_text_are_set_aside(run, arrays, capsys):
+    log = open_log(run, arrays)
+    append(log, arrays, 0)
+    log.close()
+    forged(run / "detection.npz", input_ids=arrays["input_ids"][::-1])
+    open_log(run, arrays).restore(10**6)
+    assert "input_ids is not that of this run" in capsys.readouterr().err
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------
@@ -353,10 +449,11 @@ def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path):
         "model.safetensors",
         "optimizer.safetensors",
         "state.json",
+        "checksums.json",
     }
     parameters, optimizer = Store(weight=np.zeros((2, 2))), Store(first_moment=[0] * 4, second_moment=[0] * 4)
     state = checkpoints.load_checkpoint(folder, parameters, optimizer)
-    assert state == {"format": checkpoints.FORMAT, "step": 1000, "tokens": 5}
+    assert state == {"format": checkpoints.FORMAT, "step": 1000, "checksums": True, "tokens": 5}
     np.testing.assert_array_equal(parameters.arrays["weight"], [[2, 3], [4, 5]])
     np.testing.assert_array_equal(optimizer.arrays["second_moment"], [9, 10, 11, 12])
 

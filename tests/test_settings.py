@@ -90,7 +90,7 @@ def test_defaults_are_the_fields():
         {"hours": 2},
         {"hours": 1e-9},
         {"hours": None},
-        {"trays": 10**400},
+        {"trays": 2**53},
         {"spices": []},
         {"weights": [1, 2]},
         {"offset": -1e300},
@@ -298,8 +298,10 @@ def test_run_json_keeps_its_form():
         ("keep_accents", False),
         ("steps", None),
         ("minutes", None),
+        ("schedule", None),
         ("eval_every", None),
         ("checkpoint_every", None),
+        ("keep", 10),
         ("seed", 0),
         ("threads", None),
         ("workers", None),
@@ -320,7 +322,7 @@ def test_settings_of_a_run_come_back_from_json():
         "seed": 7,
         "overrides": {},
     }
-    assert RunSettings.from_dict(older) == RunSettings(steps=4, seed=7)
+    assert RunSettings.from_dict(older) == RunSettings(steps=4, seed=7, keep=0)  # it kept all checkpoints
     with pytest.raises(InputError, match="the setting 'something', which this version does not know"):
         RunSettings.from_dict(older | {"something": "without which the run would be another one"})
     with pytest.raises(InputError, match="seed must be an integer, got '7'"):

@@ -8,9 +8,9 @@ from minielectra.cli.check_commands import bench, gradcheck, lessons
 from minielectra.cli.command import Parser
 from minielectra.cli.finetuning_commands import evaluate, finetune, predict
 from minielectra.cli.pretraining_commands import export, plot, train
-from minielectra.cli.streams import CLOSED_PIPE, abandon_output, any_streams, finish_output, readable
+from minielectra.cli.streams import CLOSED_PIPE, abandon_output, any_streams, finish_output
 from minielectra.cli.text_commands import detect, prepare, tokenize
-from minielectra.errors import InputError
+from minielectra.errors import LONGEST, InputError, printable, reason
 
 COMMANDS = (
     train,
@@ -58,7 +58,10 @@ def _run(argv):
     except OSError as error:  # a full disk, or a folder that went away
         abandon_output()
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror or error}")
+        return _fail(f"{where}{reason(error)}")
+    except MemoryError:
+        abandon_output()
+        return _fail("there is not enough memory; choose smaller sizes, a smaller batch or a smaller file")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -77,8 +80,6 @@ def parse(argv):
         arguments.text = [*arguments.text, *rest]
     elif rest:
         arguments.parser.error(f"unrecognized arguments: {' '.join(options or rest)}")
-    if isinstance(getattr(arguments, "text", None), list):
-        arguments.text = [readable(text) for text in arguments.text]
     return arguments
 
 
@@ -103,5 +104,5 @@ def build_parser(argv):
 
 
 def _fail(message):
-    print(f"minielectra: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"minielectra: {printable(str(message), LONGEST)}", file=sys.stderr)
     return 2

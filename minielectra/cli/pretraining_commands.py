@@ -3,7 +3,6 @@
 They import what they need when they run, so that `--help` answers at once.
 """
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,10 +45,14 @@ def train(options, given, overrides):
     --resume, --steps makes a run longer: it goes on like a run of so many steps, so that the learning rate
     rises to where it then is, and falls to 0 at the new end.
     """
+    from minielectra.pretraining.run_clock import now
+
+    started = now()
+    from minielectra.pretraining.plateau import plateau_message
     from minielectra.pretraining.start import resume_run, start_run
+    from minielectra.runs import run_folder
     from minielectra.training.interruptions import Interrupted
 
-    started = time.monotonic()
     try:
         if options.resume:
             if options.out is not None:
@@ -63,6 +66,8 @@ def train(options, given, overrides):
     _draw(folder)
     shown = {name: value for name, value in metrics.items() if name in SHOWN and value is not None}
     print("  ".join(f"{name} {value:.3f}" for name, value in shown.items()))
+    if message := plateau_message(folder, run_folder.load(folder), metrics):
+        print(message)
     print(folder)
     return 0
 
@@ -101,7 +106,9 @@ def plot(options):
 class ExportOptions(Settings):
     """The options of `export`."""
 
-    folder: str = setting(help="a run", metavar="RUN", positional=True)
+    folder: str = setting(
+        help="a run, or mini: the model that comes with minielectra", metavar="RUN|mini", positional=True
+    )
     out: str = setting(
         help="folder to write; the models go into DIR/discriminator and DIR/generator",
         metavar="DIR",
@@ -109,9 +116,9 @@ class ExportOptions(Settings):
     )
 
 
-@command(Options(ExportOptions), examples=("runs/books exported",))
+@command(Options(ExportOptions), examples=("runs/books exported", "mini exported"))
 def export(options):
-    """Write the models of a run in Hugging Face's layout.
+    """Write the models of a run, or those that come with minielectra, in Hugging Face's layout.
 
     `detect`, `finetune --model` and `train --init` read the folder; transformers reads the two models in it.
     """

@@ -4,29 +4,40 @@ They import what they need when they run, so that `--help` answers at once.
 """
 
 import dataclasses
+import os
 import sys
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count
 
 from minielectra.cli.command import Options, command
+from minielectra.cli.streams import readable
+from minielectra.errors import InputError
+from minielectra.formats import limits
 from minielectra.formats.json_text import json_text
+from minielectra.pretrained import shipped
 from minielectra.pretraining.run_settings import CASE, CORPUS, DEFAULT_CORPUS, RunSettings
 from minielectra.settings import Settings, setting
 
-AT_ONCE = 256  # texts that `detect` scores together
+AT_ONCE = 256  # texts that `detect` scores together …
+CHARACTERS_AT_ONCE = 1 << 18  # … unless they are long
 
 
 @dataclass(frozen=True)
 class DetectOptions(Settings):
     """The options of `detect`."""
 
-    source: str = setting(
-        help="a run, a folder that `export` wrote, or a model directory in Hugging Face's layout",
-        metavar="RUN|DIR",
-        positional=True,
-    )
     text: list[str] | None = setting(
-        None, "texts", metavar="TEXT", positional=True, shown_default="the lines of standard input"
+        None,
+        "texts, each in quotes. What comes first is the model instead if it is a folder or a single word",
+        metavar="TEXT",
+        positional=True,
+        shown_default="the lines of standard input",
+    )
+    model: str | None = setting(
+        None,
+        "a run, a folder that `export` wrote, a model directory in Hugging Face's layout, or mini",
+        metavar="RUN|DIR|mini",
+        shown_default="mini, the model that comes with minielectra",
     )
     json: bool = setting(False, "print one JSON object per text: tokens, probabilities and offsets")
     color: str = setting(
@@ -36,7 +47,11 @@ class DetectOptions(Settings):
 
 @command(
     Options(DetectOptions),
-    examples=('runs/books "The cat sat on the moon."', "runs/books --json < sentences.txt"),
+    examples=(
+        '"The captain ate the harbour at noon."',
+        'runs/books "The cat sat on the moon."',
+        "--model runs/books --json < sentences.txt",
+    ),
 )
 def detect(options):
     """Show which tokens of a text look replaced."""
@@ -44,13 +59,50 @@ def detect(options):
     from minielectra.detect import detect_many
     from minielectra.pretraining.load import load_discriminator
 
-    model, tokenizer = load_discriminator(options.source)
+    source, texts = _model_and_texts(options)
+    model, tokenizer = load_discriminator(source)
     color = options.color == "always" or (options.color == "auto" and sys.stdout.isatty())
     show = json_text if options.json else colored if color else plain
     at_once = 1 if sys.stdin.isatty() else AT_ONCE  # a person at a terminal wants an answer to every line
-    texts = iter(options.text or _standard_input())
-    while group := list(islice(texts, at_once)):
+    texts = map(readable, texts) if texts else _standard_input()
+    for group in _grouped(texts, at_once):
         print(*map(show, detect_many(model, tokenizer, group)), sep="\n", flush=True)
+
+
+def _grouped(texts, at_once):
+    """Texts in lists of at most so many, and fewer if they are long."""
+    group, characters = [], 0
+    for text in texts:
+        group.append(text)
+        characters += len(text)
+        if len(group) == at_once or characters >= CHARACTERS_AT_ONCE:
+            yield group
+            group, characters = [], 0
+    if group:
+        yield group
+
+
+def _model_and_texts(options):
+    """What the words of `detect` mean -> the model's name or folder, list of texts.
+
+    Raises InputError if two words name a model, or if the first is a single word that names none: most
+    likely, a folder is spelled wrong, or quotes are missing.
+    """
+    words = options.text or []
+    first = words[0] if words else ""
+    names_model = shipped.is_shipped(first) or os.path.isdir(first)
+    if options.model is not None:
+        if names_model:
+            raise InputError(f"--model {options.model} and {first} both name a model: leave one out")
+        return options.model, words
+    if names_model:
+        return first, words[1:]
+    if len(first.split()) == 1:
+        raise InputError(
+            f"{first}: neither a folder nor a model that comes with minielectra "
+            f"({', '.join(shipped.NAMES)}). Put a sentence in quotes; a text of one word needs --model"
+        )
+    return shipped.DEFAULT, words
 
 
 @dataclass(frozen=True)
@@ -76,7 +128,7 @@ def tokenize(options, settings):
     from minielectra.pretraining.run_data import read_tokenizer
 
     tokenizer = read_tokenizer(dataclasses.replace(settings, vocab=options.vocab), tell=True)
-    for text in options.text or _standard_input():
+    for text in map(readable, options.text) if options.text else _standard_input():
         ids, tokens, offsets = tokenizer.encode_with_offsets(text)
         found = {
             "text": text,
@@ -142,8 +194,20 @@ def prepare(options, settings):
 
 
 def _standard_input():
-    """The lines of standard input, without their ends: UTF-8 or, if a line is not, Latin-1."""
-    for raw in getattr(sys.stdin, "buffer", sys.stdin):
+    """The lines of standard input, without their ends: UTF-8 or, if a line is not, Latin-1.
+
+    Raises InputError for a line that is too long.
+    """
+    if sys.stdin.isatty():
+        print("type one text per line; Ctrl-D ends", file=sys.stderr)
+    stream, longest = getattr(sys.stdin, "buffer", sys.stdin), limits.limit(limits.TEXT)
+    for number in count(1):
+        raw = stream.readline(longest + 1)
+        if not raw:
+            return
+        if len(raw) > longest:
+            too_large = limits.too_large(limits.TEXT)
+            raise InputError(f"standard input: line {number} has {too_large}, or cut it into several")
         line = raw if isinstance(raw, str) else _decoded(raw)
         yield line.removesuffix("\n").removesuffix("\r")
 

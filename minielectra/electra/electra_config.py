@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from minielectra.errors import InputError
 from minielectra.settings import Settings, setting
 
+WIDEST = 1 << 17  # ten times the widest of today's models; what is larger is a slip
 # Hugging Face's names. nn/layers.py says which operation each means; here they stand without NumPy.
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish")
 
@@ -17,17 +18,23 @@ class ElectraConfig(Settings):
     Names, meanings and defaults are those of Hugging Face's `ElectraConfig`: ELECTRA-small's encoder.
     """
 
-    vocab_size: int = setting(30522, "word pieces", at_least=1)
-    embedding_size: int = setting(128, "features of an embedding", at_least=1)
-    hidden_size: int = setting(256, "features of a token inside the encoder", at_least=1)
-    num_hidden_layers: int = setting(12, "transformer blocks", at_least=1)
-    num_attention_heads: int = setting(4, "attention heads per block; they divide hidden_size", at_least=1)
-    intermediate_size: int = setting(1024, "features inside each block's feed-forward network", at_least=1)
+    vocab_size: int = setting(30522, "word pieces", at_least=1, at_most=1 << 24)
+    embedding_size: int = setting(128, "features of an embedding", at_least=1, at_most=WIDEST)
+    hidden_size: int = setting(256, "features of a token inside the encoder", at_least=1, at_most=WIDEST)
+    num_hidden_layers: int = setting(12, "transformer blocks", at_least=1, at_most=1000)
+    num_attention_heads: int = setting(
+        4, "attention heads per block; they divide hidden_size", at_least=1, at_most=WIDEST
+    )
+    intermediate_size: int = setting(
+        1024, "features inside each block's feed-forward network", at_least=1, at_most=4 * WIDEST
+    )
     hidden_act: str = setting("gelu", "activation", choices=ACTIVATIONS)
     hidden_dropout_prob: float = setting(0.1, "dropout of features", at_least=0, below=1)
     attention_probs_dropout_prob: float = setting(0.1, "dropout of attention's weights", at_least=0, below=1)
-    max_position_embeddings: int = setting(512, "the longest sequence, in tokens", at_least=1)
-    type_vocab_size: int = setting(2, "kinds of segments", at_least=1)
+    max_position_embeddings: int = setting(
+        512, "the longest sequence, in tokens", at_least=1, at_most=1 << 20
+    )
+    type_vocab_size: int = setting(2, "kinds of segments", at_least=1, at_most=1000)
     initializer_range: float = setting(0.02, "standard deviation of first weights", at_least=0, below=1)
     layer_norm_eps: float = setting(1e-12, "added to the variance in layer norm", at_least=0, below=1)
     pad_token_id: int = setting(0, "id of [PAD]", at_least=0)

@@ -16,6 +16,7 @@ from minielectra.finetuning.heads import HeadConfig
 from minielectra.finetuning.objective import FinetuningObjective
 from minielectra.formats import huggingface
 from minielectra.nn.parameters import misfits
+from minielectra.pretrained.shipped import locate
 from minielectra.pretraining.load import is_run, load_pretraining, load_tokenizer, model_directory
 from minielectra.pretraining.pretraining_config import PretrainingConfig
 
@@ -30,11 +31,12 @@ class Backbone(NamedTuple):
 
 
 def read_backbone(source):
-    """The Backbone in a run, a directory of Hugging Face's layout, or a folder that `export` wrote.
+    """The Backbone in a run, a directory of Hugging Face's layout, a folder that `export` wrote, or "mini".
 
-    Of such a folder it is the discriminator. Raises InputError if there is no encoder, if its weights do not
+    Of the last two it is the discriminator. Raises InputError if there is no encoder, if its weights do not
     fit its configuration, or if there is no vocabulary.
     """
+    source = locate(source)
     if is_run(source):
         objective, tokenizer = load_pretraining(source)
         tower = objective.encoder_tower

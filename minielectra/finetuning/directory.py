@@ -12,15 +12,16 @@ import numpy as np
 
 from minielectra import backend
 from minielectra.data.wordpiece import WordPieceTokenizer
-from minielectra.errors import InputError
+from minielectra.errors import InputError, reason, shown
 from minielectra.finetuning import tasks
 from minielectra.finetuning.foreign import read_foreign_task
 from minielectra.finetuning.loop import LabelledSet, evaluate, predict
 from minielectra.formats.files import read_json, write_text
-from minielectra.formats.json_text import json_text
+from minielectra.formats.json_text import is_integer, is_number, is_texts, json_text
 from minielectra.nn.parameters import replica
 
 TASK_FILE, RESULTS_FILE = "task.json", "results.json"
+MINIMUM_LENGTH = 8  # tokens of a sequence, as in FinetuningConfig
 _NOT_THE_TASKS = ("head", "max_length", "lowercase")  # entries of task.json that are no settings of the task
 
 
@@ -66,7 +67,42 @@ def finished(directory):
 def read_results(directory):
     """results.json of a fine-tuned directory. Raises InputError if it is missing or damaged."""
     path = Path(directory) / RESULTS_FILE
-    return read_json(path, f"{path}: missing")
+    results = read_json(path, f"{path}: missing")
+    for name, usable in _RESULTS.items():
+        if not usable(results.get(name)):
+            raise InputError(f"{path}: damaged ({name} is {shown(results.get(name))})")
+    for start, summary in results["starts"].items():
+        if not _is_summary(summary, results["metrics"]):
+            raise InputError(f"{path}: damaged (the scores of {shown(start)} are not complete)")
+    return results
+
+
+# What is read of results.json: {entry: whether a value can be one}.
+_RESULTS = {
+    "task": lambda value: isinstance(value, str),
+    "metrics": lambda value: is_texts(value) and value,
+    "n_train": is_integer,
+    "n_dev": is_integer,
+    "starts": lambda value: isinstance(value, dict) and value,
+}
+
+
+def _is_summary(summary, metrics):
+    """Whether a value is the scores of one start: see `experiment.run_experiment`."""
+
+    def is_scores(value, *more):
+        names = (*metrics, *more)
+        entries = isinstance(value, dict) and set(names) <= value.keys() and [value[name] for name in names]
+        return entries and all(entry is None or is_number(entry) for entry in entries)
+
+    def is_seed(value):
+        parts = isinstance(value, dict) and isinstance(value.get("history"), list)
+        return parts and all(is_scores(entry, "epoch") for entry in [value.get("best"), *value["history"]])
+
+    seeds = isinstance(summary, dict) and summary.get("seeds")
+    parts = isinstance(seeds, list) and seeds and all(map(is_seed, seeds))
+    parts = parts and len({len(seed["history"]) for seed in seeds}) == 1
+    return parts and is_scores(summary.get("mean")) and is_scores(summary.get("deviation"))
 
 
 class Finetuned:
@@ -124,7 +160,10 @@ def _read_task(directory, reader_options):
     try:
         task = tasks.find(about["name"]).from_settings(settings)
         if about["head"] != task.head:
-            raise ValueError(f"the head is {about['head']!r}, that of {task.name} is {task.head!r}")
-        return task, int(about["max_length"])
+            raise ValueError(f"the head is {shown(about['head'])}, that of {task.name} is {task.head!r}")
+        if not is_integer(about["max_length"], at_least=MINIMUM_LENGTH):
+            raise ValueError(f"max_length is {shown(about['max_length'])}")
+        return task, about["max_length"]
     except (KeyError, TypeError, ValueError) as error:  # an InputError is a ValueError
-        raise InputError(f"{path}: damaged or written by another version ({error!r:.100})") from None
+        problem = f"no {error}" if isinstance(error, KeyError) else reason(error)
+        raise InputError(f"{path}: damaged or written by another version ({problem})") from None

@@ -19,6 +19,7 @@ from minielectra.formats.locks import claimed
 from minielectra.runs.checkpoints import last_step
 from minielectra.runs.run_folder import other_versions
 from minielectra.training.interruptions import Interrupted, interruptible
+from minielectra.training.needed_memory import check_memory
 from minielectra.training.processes import WorkerLost
 
 HELD_OUT = 10  # without a development file, every tenth example is held out
@@ -80,8 +81,8 @@ def _go_on(record, settings):
         print(f"{record.folder}: goes on after step {step:,}", file=sys.stderr)
     try:
         results = _run(dataclasses.replace(record.settings, **_changeable(settings)), record.options, record)
-    except WorkerLost:
-        raise WorkerLost(f"continue with --resume {record.folder}") from None
+    except WorkerLost as lost:
+        raise lost.advising(f"continue with --resume {record.folder}") from None
     except KeyboardInterrupt:  # before or after the training, during which the keeper saves
         raise Interrupted(last_step(record.folder), record.folder) from None
     unfinished.clear(record.folder)
@@ -116,6 +117,9 @@ def _run(settings, options, record=None):
         keeper = Keeper(record and record.folder, settings.checkpoint_every, stop)
         for start, seed in trainings[len(keeper.finished) :]:
             objective = make_objective(backbone, task, config, seed, start == FROM_SCRATCH, xp)
+            longest = max(len(sequence.ids) for sequence in train)
+            batch = min(config.batch_size, len(train))
+            check_memory(objective, [objective.model.config], batch, longest, workers=settings.threads)
             label = f"{settings.task}, {start}, seed {seed}"
             result = finetune(
                 objective, task, train, dev, tokenizer, seed, settings.threads, label=label, keeper=keeper
@@ -146,9 +150,9 @@ def _config(backbone, task, options, record):
     if record is None or "config" not in record.content:
         return FinetuningConfig.suited_to(backbone.config, task.max_length, options)
     try:
-        return FinetuningConfig(**record.content["config"])
-    except TypeError as error:
-        raise InputError(f"{record.folder}: written by another version ({error})") from None
+        return FinetuningConfig.from_record(record.content["config"])
+    except InputError as error:
+        raise InputError(f"{record.folder}: {error}") from None
 
 
 def _check_unchanged(record, config, now):

@@ -25,7 +25,10 @@ class ExperimentSettings(Settings):
         metavar="TASK",
         positional=True,
     )
-    model: str = setting(help="a run, or a directory in Hugging Face's layout", metavar="RUN|DIR")
+    model: str = setting(
+        help="a run, a directory in Hugging Face's layout, or mini: the model that comes with minielectra",
+        metavar="RUN|DIR|mini",
+    )
     train: str = setting(help="labelled examples to train on", metavar="FILE")
     dev: str | None = setting(
         None,

@@ -50,16 +50,18 @@ class FinetuningConfig(TrainingConfig):
         0.8,
         "factor on the learning rate for each layer further from the head",
         above=0,
+        at_most=10,
         shown_default="0.8 or 0.9, by the model's size",
     )
     reinitialized_layers: int = setting(
-        0, "number of top pre-trained layers that start from fresh weights", at_least=0
+        0, "number of top pre-trained layers that start from fresh weights", at_least=0, at_most=1000
     )
-    epochs: float = setting(3.0, "passes over the training data", above=0)
+    epochs: float = setting(3.0, "passes over the training data", above=0, at_most=1e6)
     max_length: int = setting(
         128,
         "longest sequence in tokens, [CLS] and [SEP] included",
         at_least=8,
+        at_most=1 << 16,
         shown_default="128, or 384 for squad; less if the model reads less",
     )
     dropout: float = setting(0.1, "probability of dropout, in all layers", at_least=0, below=1, metavar="P")

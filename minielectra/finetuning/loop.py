@@ -13,6 +13,7 @@ from minielectra.finetuning.sequences import epoch_batches, pad_batch
 from minielectra.nn.inference import logits_of
 from minielectra.optim.schedule import learning_rate
 from minielectra.training.engine import make_engine
+from minielectra.training.not_finite import advice
 
 EVALUATIONS = 10  # per training, at least: enough for a learning curve
 
@@ -105,8 +106,7 @@ def finetune(
                 result = engine.step(batch, rate, seed, now.step)
                 if not result.finite:
                     raise InputError(
-                        f"the loss is not finite at step {now.step + 1} of seed {seed}; "
-                        f"lower --learning-rate (now {config.learning_rate})"
+                        f"the loss is not finite at step {now.step + 1} of seed {seed}; {advice(config)}"
                     )
                 now.losses.append(result.losses[0])
                 now.step += 1

@@ -1,7 +1,7 @@
 """An experiment that is not finished: what its folder holds until the model is there.
 
     unfinished.json     the settings, the configuration that follows from them, what the examples were
-    checkpoints/        the last checkpoint: see runs/checkpoints.py
+    checkpoints/        the last two checkpoints: see runs/checkpoints.py
     .lock               while a process works in the folder: its name
 
 So a fine-tuning that was killed, or stopped with Ctrl-C, goes on where it was, and ends with the same bits.
@@ -10,7 +10,6 @@ So a fine-tuning that was killed, or stopped with Ctrl-C, goes on where it was, 
 import dataclasses
 import hashlib
 import os
-import shutil
 import threading
 import time
 from contextlib import suppress
@@ -18,17 +17,20 @@ from pathlib import Path
 
 import numpy as np
 
-from minielectra.errors import InputError
+from minielectra.errors import InputError, reason, shown
 from minielectra.finetuning.experiment_settings import CHANGEABLE, PATHS, ExperimentSettings
 from minielectra.finetuning.loop import SeedResult, Standing, better
-from minielectra.formats.files import read_json, write_text
-from minielectra.formats.json_text import json_text
+from minielectra.formats.files import read_json, remove_folder, write_text
+from minielectra.formats.json_text import is_number, json_text
 from minielectra.formats.locks import vacant
+from minielectra.pretrained.shipped import is_shipped
 from minielectra.runs.checkpoints import (
     list_checkpoints,
     load_checkpoint,
     load_more,
     load_state,
+    newest_whole,
+    prune,
     save_checkpoint,
 )
 from minielectra.runs.run_folder import versions
@@ -36,6 +38,7 @@ from minielectra.training.interruptions import Interrupted
 
 FORMAT = "minielectra-unfinished-1"
 FILE, FILES = "unfinished.json", ("unfinished.json", "checkpoints")
+KEPT = 2  # checkpoints: if the newest is damaged, there is one more
 SECONDS = 60.0  # between checkpoints, unless the user says how many steps
 SHARE = 100  # … and at least this many times as long as the last checkpoint took
 
@@ -51,9 +54,9 @@ class Record:
     def settings(self):
         """ExperimentSettings, with absolute paths. Raises InputError if another version wrote them."""
         try:
-            return ExperimentSettings(**self.content["settings"])
-        except TypeError as error:
-            raise InputError(f"{self.folder / FILE}: written by another version ({error})") from None
+            return ExperimentSettings.from_record(self.content["settings"])
+        except InputError as error:
+            raise InputError(f"{self.folder / FILE}: {error}") from None
 
     @property
     def options(self):
@@ -76,8 +79,9 @@ class Record:
         for name, value in (with_absolute_paths(settings) | options).items():
             later = name in settings and name not in own  # a setting that the record's version did not know
             if name not in CHANGEABLE and not later and own.get(name) != value:
+                began = f"{name} {shown(own.get(name))}"
                 raise InputError(
-                    f"{self.folder}: holds an unfinished fine-tuning that began with {name} {own.get(name)}, "
+                    f"{self.folder}: holds an unfinished fine-tuning that began with {began}, "
                     f"not {value}; continue it with --resume {self.folder}, or choose another --out"
                 )
 
@@ -110,7 +114,7 @@ def read(folder):
     content = read_json(path, f"{folder}: no unfinished fine-tuning there; give the whole command")
     if content.get("format") != FORMAT:
         raise InputError(f"{path}: not the record of a fine-tuning")
-    for name in ("settings", "options", "shown"):
+    for name in ("settings", "options", "shown", *({"config"} & content.keys())):
         if not isinstance(content.get(name), dict):
             raise InputError(f"{path}: damaged ({name} is missing); remove the folder, and start again")
     return Record(folder, content)
@@ -124,7 +128,8 @@ def check_out(out):
 
 def clear(folder):
     """Remove what belongs to the unfinished experiment, once the model is there."""
-    shutil.rmtree(Path(folder) / "checkpoints", ignore_errors=True)
+    with suppress(OSError):
+        remove_folder(Path(folder) / "checkpoints")
     with suppress(OSError):
         (Path(folder) / FILE).unlink()
 
@@ -132,6 +137,8 @@ def clear(folder):
 def with_absolute_paths(values):
     """{setting: value} with absolute paths, so that it does not matter where the process goes on."""
     found = {name: values[name] for name in PATHS if values.get(name) not in (None, "-")}
+    if is_shipped(found.get("model")):  # a name, not a path
+        del found["model"]
     # not resolve(): /dev/fd/63 is a link to a pipe, which has no path of its own
     return values | {name: os.path.abspath(path) for name, path in found.items()}
 
@@ -161,16 +168,17 @@ class Keeper:
     def __init__(self, folder=None, every=None, stop=None):
         """folder: of the experiment; None: nothing is saved. every: steps between checkpoints; by default,
         one is written about every minute. stop: an event; once it is set, everything is saved and Interrupted
-        is raised. Raises InputError if the last checkpoint is damaged.
+        is raised. Raises InputError if there are checkpoints, but none that is whole.
         """
         self.folder, self.every, self.stop = folder, every, stop or threading.Event()
         self.finished = []  # (start, SeedResult without parameters) of the trainings that are done, in order
         self.chosen = None  # the best SeedResult of the first start, with its parameters
         self._checkpoint, self._last_step = None, 0
         self._saved_at, self._cost = time.monotonic(), 0.0  # seconds
-        checkpoints = [] if folder is None else list_checkpoints(folder)
-        if checkpoints:
-            self._last_step, self._checkpoint = checkpoints[-1]
+        checkpoint = None if folder is None else newest_whole(folder)
+        if checkpoint:
+            self._last_step, self._checkpoint = checkpoint
+            prune(folder, KEPT)  # a process that was killed may not have come to it
             self._state = load_state(self._checkpoint)
             self._read_finished()
 
@@ -189,7 +197,8 @@ class Keeper:
         load_checkpoint(folder, engine.objective.parameters, engine.optimizer)
         with _damage(folder):
             saved = self._state["current"]
-            step, history, losses = int(saved["step"]), _history(saved["history"]), list(saved["losses"])
+            step, history = int(saved["step"]), _history(saved["history"])
+            losses = [float(loss) for loss in saved["losses"]]
             best = None
             if saved["best"] is not None:
                 flat = self._parameters(folder, "best", engine.objective.parameters.size)
@@ -225,9 +234,7 @@ class Keeper:
         arrays = {name: {"parameters": result.flat} for name, result in more.items() if result is not None}
         parameters, optimizer = engine.objective.parameters, engine.optimizer
         save_checkpoint(self.folder, step, parameters, optimizer, state, arrays)
-        for other, folder in list_checkpoints(self.folder):
-            if other != step:
-                shutil.rmtree(folder, ignore_errors=True)
+        prune(self.folder, KEPT)
         self._last_step, self._saved_at = step, time.monotonic()
         self._cost = self._saved_at - begin
 
@@ -261,12 +268,10 @@ class _damage:
         return self
 
     def __exit__(self, kind, error, _):
-        if isinstance(error, (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration)):
-            if isinstance(error, InputError):
-                return False
-            raise InputError(
-                f"{self.folder}: damaged ({error!r:.80}); remove the folder to start again"
-            ) from None
+        kinds = (LookupError, TypeError, ValueError, AttributeError, OverflowError, StopIteration)
+        if isinstance(error, kinds) and not isinstance(error, InputError):
+            problem = f"damaged ({type(error).__name__}: {reason(error)})"
+            raise InputError(f"{self.folder}: {problem}; remove the folder to start again") from None
         return False
 
 
@@ -284,5 +289,9 @@ def _result(plain, flat):
 
 
 def _history(entries):
-    """A history from JSON, where NaN is null."""
+    """A history from JSON, where NaN is null. Raises ValueError for what is no number."""
+    for entry in entries:
+        for name, value in entry.items():
+            if value is not None and not is_number(value):
+                raise ValueError(f"{shown(name)} is {shown(value)}")
     return [{name: float("nan") if x is None else x for name, x in entry.items()} for entry in entries]

@@ -4,26 +4,37 @@ Everything the product writes goes through here. Content is written in a tempora
 `.NAME.0123456789abcdef.partial`, flushed to the disk, and then renamed, which is one step for a file system.
 So a reader finds the old content or the new, even after a power cut. The temporary name is random and created
 exclusively: two writers never share one, and a link that somebody planted is never followed.
+
+A file is announced as saved only when it would survive a power cut: its content is flushed, and so are the
+names of the file and of every folder that was made for it.
 """
 
 import contextlib
+import ctypes
 import errno
+import io
 import json
 import os
 import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+import sys
+from collections.abc import Collection, Iterator
 from os import PathLike
 from pathlib import Path
 
-from minielectra.errors import InputError
+from minielectra.errors import InputError, reason
+from minielectra.formats import limits
+from minielectra.formats.json_text import parse_json
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
+
+_NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{16}\.partial")
 
 
 @contextlib.contextmanager
@@ -52,7 +63,9 @@ def replacing(path: str | PathLike) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def replacing_folder(path: str | PathLike, overwrite: bool = False) -> Iterator[Path]:
+def replacing_folder(
+    path: str | PathLike, overwrite: bool = False, flushed: Collection[str] = ()
+) -> Iterator[Path]:
     """Create the folder `path` with all its files in one step.
 
         with replacing_folder(path) as temporary:
@@ -62,26 +75,100 @@ def replacing_folder(path: str | PathLike, overwrite: bool = False) -> Iterator[
     flushed and the folder is renamed to `path`. Otherwise it is removed. Missing parents are created.
 
     overwrite: what `path` holds is removed once the new folder is complete. Without it, an existing `path`
-    raises FileExistsError. Other failures raise OSError.
+    raises FileExistsError. Other failures raise OSError. flushed: names of files that the block has flushed
+    itself by its end.
     """
     path = Path(path)
     if not overwrite and os.path.lexists(path):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with _temporary_folder(path) as temporary:
-        mode = stat.S_IMODE(temporary.stat().st_mode) & 0o666
         yield temporary
         for found in temporary.rglob("*"):
             if found.is_dir():
                 _flush_folder(found)
-            else:
-                _finish(found, mode)
+            elif found.name not in flushed:
+                finish_file(found, temporary)
         _flush_folder(temporary)
         if overwrite:
             _replace_folder(temporary, path)
         else:
             os.rename(temporary, path)
     _flush_folder(path.parent)
+
+
+def expanded(path: str | PathLike) -> Path:
+    """A path with the home directory in the place of ~. Raises InputError if the system knows no home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{path}: the home directory is not known; give the whole path") from None
+
+
+def make_folder(path: str | PathLike) -> None:
+    """Make a folder and its missing parents, if it is not there. Their names survive a power cut.
+
+    Raises OSError, FileExistsError among them if `path` is something else than a folder.
+    """
+    path = Path(path)
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(missing):
+        _flush_folder(folder.parent)
+
+
+def remove_folder(path: str | PathLike) -> None:
+    """Remove a folder; never half of it under its name, and never what links lead to. Raises OSError."""
+    gone = _temporary_name(Path(path))
+    os.rename(path, gone)
+    _flush_folder(gone.parent)
+    if gone.is_symlink():
+        gone.unlink()
+    else:
+        shutil.rmtree(gone, ignore_errors=True)  # what cannot be removed is a leftover
+
+
+def set_aside(path: str | PathLike, ending: str) -> Path:
+    """Rename `path` to `path`.ENDING, or if that is taken, `path`.ENDING-2, … -> the new path."""
+    path, number = Path(path), 1
+    aside = path.with_name(f"{path.name}.{ending}")
+    while os.path.lexists(aside):
+        number += 1
+        aside = path.with_name(f"{path.name}.{ending}-{number}")
+    os.rename(path, aside)
+    _flush_folder(path.parent)
+    return aside
+
+
+def append_text(path: str | PathLike, text: str) -> None:
+    """Add `text` (UTF-8) to the end of a file, and flush it. Raises OSError, also if the file is a link.
+
+    This is not one step: after a kill or a power cut, the end of the text may be missing.
+    """
+    path = Path(path)
+    new = not path.exists()
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINKS, 0o666)
+    with open(descriptor, "a", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)
+    if new:
+        _flush_folder(path.parent)
+
+
+def open_for_appending(path: str | PathLike, size: int) -> io.FileIO:
+    """The file `path`, opened to add bytes after its first `size` ones. What followed them is cut off.
+
+    It has no buffer: what is written is in the operating system's hands at once, and on the disk after
+    `flush_file`. The file is made if it is not there. Raises OSError, also if the file is a link.
+    """
+    path = Path(path)
+    new = not path.exists()
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINKS, 0o666)
+    os.ftruncate(descriptor, size)
+    if new:
+        _flush_folder(path.parent)
+    return open(descriptor, "ab", buffering=0)
 
 
 def write_text(path: str | PathLike, text: str) -> None:
@@ -103,14 +190,58 @@ def read_json(path: str | PathLike, missing: str) -> dict:
     """
     path = Path(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        check_ordinary(path)
+        value = parse_json(read_bytes(path, limits.JSON))
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(missing) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({reason(error)})") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: does not hold a JSON object")
     return value
+
+
+def read_bytes(path: str | PathLike, size: int) -> bytes:
+    """The content of a file. size: one of `limits`. Raises OSError, and InputError if it is larger."""
+    parts, left = [], limits.limit(size)
+    with open(path, "rb") as file:
+        while part := file.read(1 << 16):
+            parts.append(part)
+            left -= len(part)
+            if left < 0:
+                raise InputError(f"{path}: {limits.too_large(size)}")
+    return b"".join(parts)
+
+
+def check_ordinary(path: str | PathLike) -> None:
+    """Raise InputError if `path` is something else than an ordinary file: a pipe might never end."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return  # reading it will say what is wrong
+    from_the_shell = stat.S_ISFIFO(mode) and str(path).startswith("/dev/fd/")  # as in <(cat x)
+    if not stat.S_ISREG(mode) and not from_the_shell:
+        kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+        kind = next((name for test, name in kinds if test(mode)), "a device")
+        raise InputError(f"{path}: is {kind}, not an ordinary file")
+
+
+def check_links(folder: str | PathLike) -> None:
+    """Raise InputError if a link inside `folder`, at any depth, leads out of it.
+
+    A run that somebody sent could otherwise make us read, write or delete elsewhere. `folder` itself may be
+    reached through links.
+    """
+    inside = os.path.realpath(folder) + os.sep
+    for parent, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = os.path.join(parent, name)
+            if os.path.islink(path) and not (os.path.realpath(path) + os.sep).startswith(inside):
+                raise InputError(
+                    f"{path}: is a link that leads out of {folder}; put what it leads to in its place"
+                )
 
 
 def clear_leftovers(folder: str | PathLike, names: str = ".+") -> None:
@@ -141,6 +272,11 @@ def _temporary_folder(path: Path, private: bool = False) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         if descriptor is not None:
             os.close(descriptor)
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file name is one of those that a killed process leaves."""
+    return _LEFTOVER.fullmatch(name) is not None
 
 
 def _temporary_name(path: Path) -> Path:
@@ -181,31 +317,56 @@ def _remove_unlocked(folder: Path) -> None:
 
 
 def _replace_folder(new: Path, path: Path) -> None:
-    """Rename the folder `new` to `path`. What was there is set aside first, and put back on failure."""
+    """Make the folder `new` the one at `path`, and remove what was there: links, never what they lead to."""
     if not os.path.lexists(path):
         os.rename(new, path)
         return
-    old = _temporary_name(path)
-    os.rename(path, old)
-    try:
-        os.rename(new, path)
-    except OSError:
-        os.rename(old, path)
-        raise
-    if old.is_symlink():
+    if _exchange(new, path):
+        old = new
+    else:  # two steps: a process killed between them leaves the old folder under its other name
+        old = path.with_name(f"{path.name}.{secrets.token_hex(8)}.old")
+        os.rename(path, old)
+        try:
+            os.rename(new, path)
+        except OSError:
+            os.rename(old, path)
+            raise
+    _flush_folder(path.parent)  # before the old content goes
+    if old.is_symlink() or not old.is_dir():
         old.unlink()
     else:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Let two folders swap their names in one step, if the system can (Linux) -> whether it did."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):  # an old C library
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return call(here, os.fsencode(a), here, os.fsencode(b), exchange) == 0
 
 
 # Flushing is waiting until the disk has everything. Otherwise the new name could reach the disk before the
 # content.
 
 
+def finish_file(path: Path, folder: Path) -> None:
+    """Flush a file in a folder of `replacing_folder`, with the mode that `open` gives."""
+    _finish(path, stat.S_IMODE(folder.stat().st_mode) & 0o666)
+
+
 def _finish(path: Path, mode: int) -> None:
-    """Flush a file, with the mode that `open` gives."""
     if stat.S_IMODE(path.stat().st_mode) != mode:  # safetensors makes files that only their owner can read
         path.chmod(mode)
+    flush_file(path)
+
+
+def flush_file(path: str | PathLike) -> None:
+    """Wait until the disk has the content of a file. Its name is flushed with its folder."""
     with open(path, "r+b") as file:  # Windows flushes only files that are open for writing
         os.fsync(file.fileno())
 
@@ -214,9 +375,12 @@ def _flush_folder(path: Path) -> None:
     """Flush the names in a folder, if the system can. Windows and some network drives cannot."""
     if os.name == "nt":
         return
-    with contextlib.suppress(OSError):
+    try:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):  # it can, but it did not
+            raise

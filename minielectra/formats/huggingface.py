@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from minielectra.errors import InputError, reason
-from minielectra.formats.files import read_json, replacing, write_json
+from minielectra.formats.files import make_folder, read_json, replacing, write_json
 from minielectra.formats.weights import find_arrays
 from minielectra.nn.parameters import misfits
 
@@ -24,25 +24,30 @@ def save_pretrained(model, directory, tokenizer=None):
     files of an earlier tokenizer are removed. Raises InputError if the directory cannot be written.
     """
     directory = Path(directory)
+    try:
+        make_folder(directory)
+        with replacing(directory / "model.safetensors") as temporary:
+            # transformers insists on the metadata
+            save_file(model.standalone_state(), temporary, metadata={"format": "pt"})
+        save_description(model, directory, tokenizer)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{directory}: cannot be written ({reason(error)}); make room or choose another"
+        ) from None
+
+
+def save_description(model, directory, tokenizer=None):
+    """Write all but the weights: config.json and, if given, the tokenizer. Raises OSError."""
     config = {
         "architectures": [type(model).__name__],
         "model_type": "electra",
         **model.config.to_huggingface(),
     }
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with replacing(directory / "model.safetensors") as temporary:
-            # transformers insists on the metadata
-            save_file(model.standalone_state(), temporary, metadata={"format": "pt"})
-        if tokenizer is not None:
-            config["pad_token_id"] = tokenizer.pad_id
-        write_json(directory / "config.json", config)
-        if tokenizer is not None:
-            _save_tokenizer(tokenizer, directory, model.config)
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"{directory}: cannot be written ({reason(error)}); make room or choose another"
-        ) from None
+    if tokenizer is not None:
+        config["pad_token_id"] = tokenizer.pad_id
+    write_json(directory / "config.json", config)
+    if tokenizer is not None:
+        _save_tokenizer(tokenizer, directory, model.config)
 
 
 def _save_tokenizer(tokenizer, directory, config):
@@ -113,15 +118,15 @@ def load_config(directory, kind):
     path = Path(directory) / "config.json"
     config = read_json(path, f"{directory}: neither a run (run.json) nor a model directory (config.json)")
     if config.get("model_type", "electra") != "electra":
-        raise InputError(f"{path}: model_type is {config['model_type']!r}, expected 'electra'")
+        raise InputError(f"{path}: model_type is {config['model_type']!r:.100}, expected 'electra'")
     if config.get("position_embedding_type", "absolute") != "absolute":
         raise InputError(
-            f"{path}: position_embedding_type is {config['position_embedding_type']!r}; "
+            f"{path}: position_embedding_type is {config['position_embedding_type']!r:.100}; "
             "only 'absolute' is supported"
         )
     if config.get("tie_word_embeddings", True) is not True:
         raise InputError(
-            f"{path}: tie_word_embeddings is {config['tie_word_embeddings']!r}; "
+            f"{path}: tie_word_embeddings is {config['tie_word_embeddings']!r:.100}; "
             "the output matrix is the word table here"
         )
     for name in UNSUPPORTED:

@@ -19,7 +19,7 @@ from os import PathLike
 from pathlib import Path
 
 from minielectra.errors import InputError
-from minielectra.formats.files import clear_leftovers
+from minielectra.formats.files import check_links, clear_leftovers, is_leftover, make_folder
 
 try:
     import fcntl
@@ -35,11 +35,13 @@ _FAR = 1 << 30  # Windows keeps others from reading what is locked, so a byte fa
 
 
 def vacant(folder: str | PathLike) -> bool:
-    """Whether `folder` is missing, or an empty folder; a lock file does not count."""
+    """Whether `folder` is missing, or an empty folder; what a killed process left does not count."""
     folder = Path(folder)
     if not os.path.lexists(folder):
         return True
-    return folder.is_dir() and all(path.name == LOCK_NAME for path in folder.iterdir())
+    return folder.is_dir() and all(
+        path.name == LOCK_NAME or is_leftover(path.name) for path in folder.iterdir()
+    )
 
 
 def unused(folder: str | PathLike) -> Path:
@@ -72,19 +74,20 @@ class Claim:
 def claimed(folder: str | PathLike) -> Iterator[Claim]:
     """Make `folder` if it is missing, and hold its lock while the block runs.
 
-    What killed processes left half-written in it is removed. Raises InputError if it cannot be made, or if
-    another process holds the lock.
+    What killed processes left half-written in it is removed. Raises InputError if it cannot be made, if
+    another process holds the lock, or if a link in it leads out of it.
     """
     folder = Path(folder)
     made = not folder.exists()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise InputError(f"{folder}: cannot be created ({error.strerror}); choose another --out") from None
     claim = Claim(folder, made)
     try:
         with locked(folder / LOCK_NAME, folder):
-            for place in (folder, folder / "checkpoints"):
+            check_links(folder)
+            for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
                 clear_leftovers(place)
             yield claim
     finally:
@@ -121,7 +124,7 @@ def locked_beside(folder: str | PathLike) -> Iterator[None]:
     """
     path = Path(folder).absolute()
     missing = [parent for parent in path.parents if not parent.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     try:
         with locked(path.with_name(f".{path.name}{LOCK_NAME}"), folder):
             yield

@@ -1,9 +1,12 @@
 """Weights from safetensors files that somebody else wrote: nothing is trusted, and nothing is executed.
 
 A model's directory holds one `model.safetensors`, or several files (shards) and
-`model.safetensors.index.json`, which says which array is in which file. The library checks a file's header:
-sizes, offsets, overlaps, nothing left over. Nothing is allocated before that. The arrays are then read
-through a memory map, because the library cannot give NumPy a bfloat16.
+`model.safetensors.index.json`, which says which array is in which file. The two networks of a compact pair
+(pretraining/exported_pair.py) have one file, `towers.safetensors`, beside their directories. Any of these may
+hold int8 numbers with scales (int8_weights.py).
+
+The library checks a file's header: sizes, offsets, overlaps, nothing left over. Nothing is allocated before
+that. The arrays are then read through a memory map, because the library cannot give NumPy a bfloat16.
 """
 
 import json
@@ -16,9 +19,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from minielectra.errors import InputError, reason, shown
+from minielectra.formats import int8_weights
 from minielectra.formats.files import read_json
 
 FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+TOWERS = "towers.safetensors"  # of both towers; each one's own arrays have its directory's name as a prefix
 HEADER_LIMIT = 1 << 24  # bytes; the header of ELECTRA-large has about 45 000
 
 
@@ -31,23 +36,28 @@ class StoredArray(NamedTuple):
     shape: tuple
     start: int  # bytes from the beginning of the file
     stop: int
+    scale: "StoredArray | None" = None  # [R] of int8 numbers [R, C]
 
     def read(self, dtype=np.float32) -> np.ndarray:
         """Read the array: [*shape] of `dtype`.
 
-        Raises InputError if the file does not hold floating-point numbers, or holds NaN or infinite ones.
+        Raises InputError if the file holds neither floating-point numbers nor int8 numbers with scales, or
+        if some are NaN or infinite.
         """
         where = f"{self.path}: {shown(self.name)}"
-        if self.dtype not in FLOATS:
+        scale = int8_weights.read_scale(self) if self.dtype == int8_weights.DTYPE else None
+        if scale is None and self.dtype not in FLOATS:
             raise InputError(f"{where} has dtype {self.dtype}, expected one of {', '.join(FLOATS)}")
         raw = np.memmap(self.path, np.uint8, "r")[self.start : self.stop]
         try:
-            array = raw.view(FLOATS[self.dtype]).reshape(self.shape)
+            array = raw.view(np.int8 if scale is not None else FLOATS[self.dtype]).reshape(self.shape)
         except ValueError:
             raise InputError(f"{where} does not have the size that its shape says") from None
         if self.dtype == "BF16":  # the upper half of a float32
             array = (array.astype(np.uint32) << 16).view(np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
+            if scale is not None:
+                array = int8_weights.restored(array, scale)
             array = array.astype(dtype)
         if not np.isfinite(array).all():
             raise InputError(f"{where} holds NaN or infinite values; use a file with finite weights")
@@ -61,10 +71,13 @@ def find_arrays(directory: str | PathLike) -> dict[str, StoredArray]:
     """
     directory = Path(directory)
     single, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
+    towers = directory.absolute().parent / TOWERS
     if single.exists():
-        return stored_arrays(single)
+        return int8_weights.with_scales(stored_arrays(single))
     if index.exists():
-        return _sharded(directory, index)
+        return int8_weights.with_scales(_sharded(directory, index))
+    if towers.exists():
+        return int8_weights.with_scales(_one_tower(stored_arrays(towers), directory.absolute().name))
     if any(directory.glob("pytorch_model*.bin")):
         raise InputError(
             f"{single}: missing. pytorch_model.bin is a pickle, which can run code. If you trust it, "
@@ -88,6 +101,8 @@ def stored_arrays(path: Path) -> dict[str, StoredArray]:
     except (OSError, SafetensorError, ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
+        if isinstance(error, PermissionError):
+            raise InputError(f"{path}: cannot be read ({reason(error)})") from None
         raise InputError(f"{path}: truncated or not safetensors ({reason(error):.200})") from None
     header.pop("__metadata__", None)
     arrays = {}
@@ -95,6 +110,12 @@ def stored_arrays(path: Path) -> dict[str, StoredArray]:
         start, stop = (8 + length + offset for offset in entry["data_offsets"])
         arrays[name] = StoredArray(path, name, entry["dtype"], tuple(entry["shape"]), start, stop)
     return arrays
+
+
+def _one_tower(arrays: dict[str, StoredArray], tower: str) -> dict[str, StoredArray]:
+    """{name: StoredArray} of one tower: its own without the prefix, and those that both share."""
+    kept = {name: array for name, array in arrays.items() if name.startswith((f"{tower}.", "electra."))}
+    return {name.removeprefix(f"{tower}."): array for name, array in kept.items()}
 
 
 def _sharded(directory: Path, index: Path) -> dict[str, StoredArray]:

@@ -42,7 +42,7 @@ def finetuning(results):
     for ax, metric in zip(fig.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         style.tidy(ax, xlabel="epoch", ylabel=NAMES.get(metric, metric))
         for start, summary in results["starts"].items():
-            color = COLORS[start]
+            color = COLORS.get(start, style.GREY)
             curves = [[_number(entry[metric]) for entry in seed["history"]] for seed in summary["seeds"]]
             epochs = [entry["epoch"] for entry in summary["seeds"][0]["history"]]
             for curve, seed in zip(curves, summary["seeds"], strict=True):

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from minielectra.formats.files import replacing
+from minielectra.formats.files import make_folder, replacing
 from minielectra.plots import fonts
 
 # Okabe and Ito (2008): people with any common form of colour blindness can tell them apart.
@@ -141,7 +141,7 @@ def printable(token, longest=14):
 def save(fig, path):
     """Write a Figure as a PNG -> its path. Missing folders are made; a reader never sees half a picture."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     fonts.use_fallbacks(fig)
     with replacing(path) as beside:
         fig.savefig(beside, format="png", dpi=DPI, facecolor="white")

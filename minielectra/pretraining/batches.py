@@ -3,6 +3,7 @@
 That is a pure function of the seed and s, so a run can go on from any step without a saved state.
 """
 
+import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
@@ -55,9 +56,10 @@ class Batches:
         return order[place * size : (place + 1) * size]
 
 
-def prefetched(batches, start, stop):
+def prefetched(batches, start, stop=sys.maxsize):
     """batches[start], …, batches[stop - 1], made on another thread while the caller works on earlier ones.
 
+    Without `stop`, they go on until the generator is closed.
     What making a batch raises is raised when that batch is asked for. Close the generator
     (`contextlib.closing`) if you leave it early: that ends the thread.
     """

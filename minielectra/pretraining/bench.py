@@ -10,6 +10,8 @@ import numpy as np
 from minielectra import backend, objectives
 from minielectra.electra.corruption import mask_batch
 from minielectra.electra.initialization import initialize
+from minielectra.errors import InputError
+from minielectra.pretraining.memory_check import check_pretraining_memory
 from minielectra.training.engine import make_engine
 
 try:
@@ -18,19 +20,24 @@ except ImportError:  # Windows
     resource = None
 
 WARMUP = 3  # steps that are not counted
+FIRST_WORD = 5  # the ids before it are special tokens
 
 
 def bench(model_config, config, steps=20, threads=None, device="cpu", seed=0, workers=None):
     """Time `steps` training steps of a configuration.
 
     -> a dict for JSON: median milliseconds per step, tokens per second, GFLOP/s by `step_flops`, peak
-    resident memory in MB.
+    resident memory in MB. Raises InputError if there is not enough memory, or no word besides special tokens.
     """
+    if model_config.vocab_size <= FIRST_WORD:
+        problem = f"a vocabulary of {model_config.vocab_size} has only special tokens"
+        raise InputError(f"{problem}; use a vocab_size of more than {FIRST_WORD}")
+    check_pretraining_memory(model_config, config, device, threads, workers)
     objective = objectives.make(model_config, config, backend.load(device))
     initialize(objective, seed)
     random = np.random.default_rng(seed)
     shape = (config.batch_size, config.seq_length)
-    ids = random.integers(5, model_config.vocab_size, shape).astype(np.int32)
+    ids = random.integers(FIRST_WORD, model_config.vocab_size, shape).astype(np.int32)
     special, mask_id = (0, 1, 2, 3, 4), 4
     all_valid, segments = np.ones(shape, bool), np.zeros_like(ids)
     batch = mask_batch(ids, all_valid, segments, special, mask_id, model_config.vocab_size, config, random)

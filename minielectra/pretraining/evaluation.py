@@ -27,6 +27,11 @@ class Evaluator:
         size = max(1, objective.config.batch_size // objective.config.shards)
         self._chunks = [slice(start, start + size) for start in range(0, len(batch.input_ids), size)]
 
+    @property
+    def tokens(self):
+        """How many tokens go through the model in one evaluation."""
+        return self.batch.input_ids.size + (0 if self.fixed is None else int(self.fixed.valid.sum()))
+
     def __call__(self):
         """-> (metrics, record).
 

@@ -2,7 +2,12 @@
 back.
 
 Each directory is a whole model, so that other tools can open it. The shared embeddings are therefore in both,
-and must be equal.
+and must be equal. A compact pair, such as the model that comes with minielectra, takes a tenth of the space.
+Its weights are int8 and in one file beside the two directories, which lack only model.safetensors:
+
+    towers.safetensors   electra.… is what both share; discriminator.… and generator.… are their own
+    discriminator/       config.json, vocab.txt, tokenizer_config.json
+    generator/           likewise
 """
 
 import dataclasses
@@ -12,6 +17,11 @@ import numpy as np
 
 from minielectra.electra.towers import EMBEDDINGS, ElectraForMaskedLM, ElectraForPreTraining
 from minielectra.errors import InputError
+from minielectra.formats import huggingface
+from minielectra.formats.files import make_folder
+from minielectra.formats.int8_weights import save_int8
+from minielectra.formats.weights import TOWERS
+from minielectra.pretrained.shipped import locate
 
 KINDS = {"discriminator": ElectraForPreTraining, "generator": ElectraForMaskedLM}
 # Fields of a configuration that say nothing about the weights.
@@ -22,23 +32,43 @@ INDEPENDENT_OF_WEIGHTS = (
 )
 
 
-def save_towers(objective, directory, tokenizer):
-    """Write the towers of a pre-training objective under `directory` -> their paths."""
-    paths = {name: Path(directory) / name for name in KINDS if name in objective.towers}
+def save_towers(towers, directory, tokenizer):
+    """Write towers {name: Electra} under `directory` -> their paths."""
+    paths = {name: Path(directory) / name for name in KINDS if name in towers}
     for name, path in paths.items():
-        objective.towers[name].save_pretrained(path, tokenizer)
+        towers[name].save_pretrained(path, tokenizer)
     return list(paths.values())
 
 
+def open_towers(directory):
+    """The towers in a folder that `save_towers` or `save_compact` wrote -> {name: Electra}, perhaps none.
+
+    Raises InputError if one cannot be read.
+    """
+    paths = {name: Path(directory) / name for name in KINDS}
+    return {name: KINDS[name].from_pretrained(path) for name, path in paths.items() if path.is_dir()}
+
+
+def save_compact(towers, directory, tokenizer):
+    """Write towers {name: Electra} as a compact pair into the folder `directory`. Raises OSError."""
+    state = {}
+    for name, tower in towers.items():
+        make_folder(Path(directory) / name)
+        huggingface.save_description(tower, Path(directory) / name, tokenizer)
+        for key, array in tower.standalone_state().items():
+            state[key if key.startswith(f"{EMBEDDINGS}.") else f"{name}.{key}"] = array
+    save_int8(state, Path(directory) / TOWERS)
+
+
 def read_towers(directory, objective, tied=False):
-    """The towers that an objective trains.
+    """The towers that an objective trains, from a folder as above or a shipped model that `directory` names.
 
     objective: its name; tied: whether its towers have one encoder (PretrainingConfig's `tie_encoders`). ->
     ({configuration field: value} that makes such a model, {name in the joint model: array}, the directory of
     the first tower, which holds the vocabulary). Raises InputError if a tower is missing, or if the two are
     not a pair: if their embeddings differ, or if the generator is not a scaled copy of the discriminator.
     """
-    directory = Path(directory)
+    directory = locate(directory)
     names = ["generator"] if objective == "mlm" else list(KINDS)
     for name in names:
         if not (directory / name).is_dir():
@@ -64,12 +94,16 @@ def _generator_scale(directory, config, gen_config):
     """The generator_width and generator_depth that lead from the discriminator's configuration to the
     generator's.
     """
-    width = gen_config.hidden_size / config.hidden_size
     depth = gen_config.num_hidden_layers / config.num_hidden_layers
-    scaled, actual = dataclasses.asdict(config.generator(width, depth)), dataclasses.asdict(gen_config)
-    for name, value in scaled.items():
-        if value != actual[name] and name not in INDEPENDENT_OF_WEIGHTS:
-            raise InputError(
-                f"{directory}: the generator's {name} is {actual[name]}, expected {value} at its hidden_size"
-            )
-    return {"generator_width": width, "generator_depth": depth}
+    actual = dataclasses.asdict(gen_config)
+    ratio = gen_config.hidden_size / config.hidden_size
+    # Scaled sizes are rounded down, so that the true width is at least the ratio of any of them.
+    for width in (max(ratio, gen_config.intermediate_size / config.intermediate_size), ratio):
+        scaled = dataclasses.asdict(config.generator(width, depth))
+        wrong = [n for n, x in scaled.items() if x != actual[n] and n not in INDEPENDENT_OF_WEIGHTS]
+        if not wrong:
+            return {"generator_width": width, "generator_depth": depth}
+    name = wrong[0]
+    raise InputError(
+        f"{directory}: the generator's {name} is {actual[name]}, expected {scaled[name]} at its hidden_size"
+    )

@@ -7,7 +7,8 @@ from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.electra.electra_config import ElectraConfig
 from minielectra.electra.towers import ElectraForPreTraining
 from minielectra.errors import InputError
-from minielectra.pretraining.exported_pair import KINDS, save_towers
+from minielectra.pretrained.shipped import DEFAULT, is_shipped, locate
+from minielectra.pretraining.exported_pair import KINDS, open_towers, save_towers
 from minielectra.pretraining.pretraining_config import PretrainingConfig
 from minielectra.runs import run_folder
 from minielectra.runs.checkpoints import list_checkpoints, load_parameters
@@ -16,8 +17,11 @@ from minielectra.runs.checkpoints import list_checkpoints, load_parameters
 def load_pretraining(run, checkpoint=None):
     """The model of a run -> an `objectives.base.PretrainingObjective`, WordPieceTokenizer.
 
-    checkpoint: its folder, by default the last one's. Raises InputError if there is no run, or no checkpoint.
+    run: its folder, or that of one of its checkpoints; checkpoint: the latter's, by default the last one's.
+    Raises InputError if there is no run, or no checkpoint.
     """
+    if _is_checkpoint(run):
+        run, checkpoint = Path(run).parent.parent, run
     info = run_folder.load(run)
     model_config, config = run_folder.configs(info, ElectraConfig, PretrainingConfig, run)
     checkpoint = _checkpoints(run)[-1][1] if checkpoint is None else checkpoint
@@ -26,12 +30,14 @@ def load_pretraining(run, checkpoint=None):
     return objective, WordPieceTokenizer.from_file(Path(run) / "vocab.txt", info.get("lowercase", True))
 
 
-def load_discriminator(source):
+def load_discriminator(source=DEFAULT):
     """A discriminator with its tokenizer -> ElectraForPreTraining, WordPieceTokenizer.
 
-    source: a run, a model directory in Hugging Face's layout, or a folder that `export` wrote. Raises
-    InputError if it is none of these, or if it has no discriminator.
+    source: a run, a model directory in Hugging Face's layout, a folder that `export` wrote, or "mini", the
+    model that comes with minielectra. Raises InputError if it is none of these, or if it has no
+    discriminator.
     """
+    source = locate(source)
     if is_run(source):
         objective, tokenizer = load_pretraining(source)
         return _discriminator(objective, source), tokenizer
@@ -50,21 +56,31 @@ def discriminators(run):
         yield step, _discriminator(objective, run), tokenizer
 
 
-def export(run, directory):
+def export(source, directory):
     """Write the models of a run as Hugging Face directories inside `directory` -> their paths.
 
-    They are called `discriminator` and `generator`. Raises InputError if there is no run, or no checkpoint.
+    They are called `discriminator` and `generator`. source: the run, or "mini". Raises InputError if there is
+    no run, or no checkpoint.
     """
-    objective, tokenizer = load_pretraining(run)
-    return save_towers(objective, directory, tokenizer)
+    if is_shipped(source):
+        towers = open_towers(locate(source))
+        return save_towers(towers, directory, load_discriminator(source)[1])
+    objective, tokenizer = load_pretraining(source)
+    return save_towers(objective.towers, directory, tokenizer)
 
 
 # What counts as a pre-trained model: a run, a directory in Hugging Face's layout, or a folder of `export`.
 
 
 def is_run(source):
-    """Whether `source` is the folder of a run."""
-    return (Path(source) / "run.json").exists()
+    """Whether `source` is the folder of a run, or of one of its checkpoints."""
+    return (Path(source) / "run.json").exists() or _is_checkpoint(source)
+
+
+def _is_checkpoint(source):
+    source = Path(source).absolute()
+    run = source.parent.parent
+    return source.parent.name == "checkpoints" and (source / "state.json").exists() and is_run(run)
 
 
 def model_directory(source):

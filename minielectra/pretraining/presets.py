@@ -10,11 +10,11 @@ from minielectra.settings import find_field, parse_value
 # Each preset: fields of ElectraConfig, then fields of PretrainingConfig, that differ from the defaults (which
 # are ELECTRA-small's).
 PRESETS = {
-    # Off the plateau within minutes on a laptop: docs/tiny.md and docs/LOG.md have the measurements behind
-    # these numbers.
+    # A few minutes on a laptop, in whole words: docs/tiny.md and docs/LOG.md have the measurements behind these
+    # numbers.
     "tiny": (
         {
-            "vocab_size": 512,
+            "vocab_size": 4096,
             "embedding_size": 128,
             "hidden_size": 128,
             "num_hidden_layers": 2,
@@ -26,35 +26,41 @@ PRESETS = {
         },
         {
             "batch_size": 32,
-            "seq_length": 32,
-            "learning_rate": 2e-3,
-            "disc_weight": 3.0,
+            "seq_length": 64,
+            "optimizer": "muon",
+            "learning_rate": 3e-3,
             "adam_beta2": 0.98,
-            "generator_width": 0.1875,
+            "disc_weight": 10.0,
+            "generator_width": 0.5,
+            "sample_temperature": 1.5,
             "initialization": "local_attention",
         },
     ),
     # To be fine-tuned, after an hour on two cores: whole words, and one encoder that both losses train
-    # (docs/LOG.md).
+    # (docs/LOG.md). The model that comes with minielectra was trained with these settings.
     "mini": (
         {
             "vocab_size": 8192,
             "embedding_size": 128,
-            "hidden_size": 128,
+            "hidden_size": 192,
             "num_hidden_layers": 3,
             "num_attention_heads": 4,
-            "intermediate_size": 512,
+            "intermediate_size": 768,
             "max_position_embeddings": 256,
             "hidden_dropout_prob": 0.0,
             "attention_probs_dropout_prob": 0.0,
         },
         {
-            "batch_size": 16,
-            "seq_length": 64,
-            "learning_rate": 1.5e-3,
-            "disc_weight": 5.0,
+            "batch_size": 32,
+            "seq_length": 128,
+            "optimizer": "muon",
+            "learning_rate": 2.5e-3,
             "adam_beta2": 0.98,
+            "disc_weight": 10.0,
             "tie_encoders": True,
+            "sample_temperature": 2.0,
+            "single_segment_fraction": 0.3,
+            "short_fraction": 0.15,
             "initialization": "local_attention",
         },
     ),
@@ -75,6 +81,9 @@ PRESETS = {
         {"batch_size": 2048, "seq_length": 512, "learning_rate": 2e-4, "mask_fraction": 0.25},
     ),
 }
+
+# How many steps a run takes if nothing else is said. The official ones: paper, table 6.
+DEFAULT_STEPS = {"tiny": 2_500, "mini": 6_000, "small": 1_000_000, "base": 766_000, "large": 400_000}
 
 _KINDS = (ElectraConfig, PretrainingConfig)
 _OWNERS = {field.name: kind for kind in _KINDS for field in dataclasses.fields(kind)}

@@ -20,12 +20,14 @@ class PretrainingConfig(TrainingConfig):
         "what is minimised; mlm: the same encoder, trained as BERT would be",
         choices=objectives.names,
     )
-    seq_length: int = setting(128, "tokens per sequence", at_least=8)
+    seq_length: int = setting(128, "tokens per sequence", at_least=8, at_most=1 << 16)
 
     generator_width: float = setting(
-        0.25, "generator's hidden size, as a share of the discriminator's", above=0
+        0.25, "generator's hidden size, as a share of the discriminator's", above=0, at_most=8
     )
-    generator_depth: float = setting(1.0, "generator's layers, as a share of the discriminator's", above=0)
+    generator_depth: float = setting(
+        1.0, "generator's layers, as a share of the discriminator's", above=0, at_most=8
+    )
     tie_encoders: bool = setting(
         False,
         "one full-size encoder for both towers (paper, section 3.2); generator_width and _depth do not apply",
@@ -47,7 +49,9 @@ class PretrainingConfig(TrainingConfig):
     mask_with_replacement: bool = setting(
         False, "whether a position may be chosen twice; released code: true"
     )
-    sample_temperature: float = setting(1.0, "temperature of the generator's samples", above=0)
+    sample_temperature: float = setting(
+        1.0, "temperature of the generator's samples", at_least=1e-3, at_most=1e3
+    )
 
     gen_weight: float = setting(1.0, "weight of the generator's loss", at_least=0)
     disc_weight: float = setting(50.0, "λ, weight of the discriminator's loss", at_least=0)

@@ -10,32 +10,45 @@ from minielectra.data.text.default_corpus import default_corpus
 from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.errors import InputError
 from minielectra.pretraining.presets import configure
+from minielectra.runs import run_folder
 
 
 def open_dataset(folder, settings):
     """The Dataset of the run in `folder`. settings: RunSettings.
 
     It is the prepared folder that the settings name, or else the run's own, which is prepared now if need be.
-    Raises InputError if the text or the vocabulary cannot be used.
+    Raises InputError if the text or the vocabulary cannot be used, and Damaged if a file of the folder is not
+    what was written.
     """
     corpus = settings.corpus
     if corpus and is_prepared(corpus):
         dataset = Dataset.open(corpus[0])
+        dataset.verify()
         _check_agreement(settings, dataset)
         return dataset
     data = Path(folder) / "data"
     if layout.is_prepared(data):
-        return Dataset.open(data)
-    config, _ = configure(settings.preset, settings.overrides)
+        dataset = Dataset.open(data)
+        dataset.verify(f"remove {data}, then --resume {folder} prepares it again")
+        return dataset
     return prepare(
         corpus or default_corpus(),
         data,
-        read_tokenizer(settings) or config.vocab_size,
+        read_tokenizer(settings) or _vocabulary_size(folder, settings),
         seed=settings.seed,
         lowercase=not settings.cased,
         strip_accents=False if settings.keep_accents else None,
         progress=True,
     )
+
+
+def _vocabulary_size(folder, settings):
+    """How many pieces to learn: what run.json recorded, because another version's presets may differ."""
+    recorded = run_folder.load(folder)
+    for fields in (recorded.get("config"), recorded.get("fields")):
+        if isinstance(fields, dict) and type(fields.get("vocab_size")) is int:
+            return fields["vocab_size"]
+    return configure(settings.preset, settings.overrides)[0].vocab_size
 
 
 def is_prepared(corpus):

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minielectra.errors import InputError
-from minielectra.pretraining.presets import PRESETS
+from minielectra.pretrained.shipped import is_shipped
+from minielectra.pretraining.presets import DEFAULT_STEPS, PRESETS
 from minielectra.settings import Settings, setting
 
 DEFAULT_CORPUS = "English prose from the documentation installed on this machine"
-DEFAULT_MINUTES = 3.9  # without --steps and --minutes; a run that is slowed down still ends within five
-DEFAULT_EVALUATIONS = 30  # in a run, without --eval-every
-DEFAULT_CHECKPOINTS = 8  # in a run, without --checkpoint-every
+MOST_EVALUATIONS = 30  # in a run, without --eval-every, besides the one before the first step
+MOST_CHECKPOINTS = 8  # in a run, without --checkpoint-every
 MACHINE = ("threads", "workers")  # settings that change no result, so a resumed run may have others
-CHANGEABLE = ("steps", "checkpoint_every")  # settings that a resumed run may change for good
-PATHS = ("corpus", "vocab", "init")
+CHANGEABLE = ("steps", "checkpoint_every", "keep")  # settings that a resumed run may change for good
+PATHS = ("corpus", "vocab", "init", "schedule")
 CASE = ("cased", "keep_accents")  # settings of how text is normalized
 CORPUS = (
     'UTF-8 text with blank lines between documents, or JSON lines with a "text" each: '
@@ -44,24 +44,39 @@ class RunSettings(Settings):
         False, "keep capitals and accents, instead of lower-casing text and dropping accents"
     )
     keep_accents: bool = setting(False, "keep accents, though text is lower-cased")
-    steps: int | None = setting(None, "number of updates", at_least=1)
+    steps: int | None = setting(
+        None,
+        "number of updates",
+        at_least=1,
+        shown_default=", ".join(f"{name} {steps:,}" for name, steps in DEFAULT_STEPS.items()),
+    )
     minutes: float | None = setting(
         None,
-        "length of the whole run, pictures included",
+        "instead of steps: how long the whole command may take, pictures included; the learning rate follows "
+        "the clock",
         above=0,
-        shown_default=f"{DEFAULT_MINUTES}, unless --steps is given",
+    )
+    schedule: str | None = setting(
+        None,
+        "instead of steps: repeat what the clock decided in this finished run of --minutes",
+        metavar="RUN",
     )
     eval_every: int | None = setting(
         None,
         "steps between evaluations",
         at_least=1,
-        shown_default=f"1/{DEFAULT_EVALUATIONS} of the run",
+        shown_default=f"1/{MOST_EVALUATIONS} of the run, or more if they would cost over 8 %",
     )
     checkpoint_every: int | None = setting(
         None,
         "steps between checkpoints",
         at_least=1,
-        shown_default=f"1/{DEFAULT_CHECKPOINTS} of the run",
+        shown_default=f"1/{MOST_CHECKPOINTS} of the run",
+    )
+    keep: int = setting(
+        10,
+        "checkpoints to keep: the newest two, others spread over the run, and always the best; 0: all",
+        at_least=0,
     )
     seed: int = setting(0, "seed of all random numbers", at_least=0)
     threads: int | None = setting(
@@ -80,13 +95,13 @@ class RunSettings(Settings):
     init: str | None = setting(
         None,
         "start from the weights, sizes and vocabulary in DIR/generator and DIR/discriminator, "
-        "as `export` writes them",
-        metavar="DIR",
+        "as `export` writes them; or mini: those of the model that comes with minielectra",
+        metavar="DIR|mini",
     )
     # {configuration field: value}, on top of the preset
     overrides: dict = dataclasses.field(default_factory=dict)
 
-    alternatives = (("steps", "minutes"),)
+    alternatives = (("steps", "minutes", "schedule"),)
 
     @classmethod
     def from_dict(cls, values):
@@ -102,7 +117,7 @@ class RunSettings(Settings):
                     f"run.json has the setting {name!r:.60}, which this version does not know; "
                     "resume with the version that wrote it"
                 )
-        return cls(**values)
+        return cls(**{"keep": 0} | values)  # versions that did not know it kept all
 
     def to_dict(self):
         """The settings as run.json holds them."""
@@ -117,6 +132,8 @@ def with_absolute_paths(values):
         return str(Path(path).absolute() if Path(path).exists() and not resolved.exists() else resolved)
 
     found = {name: values[name] for name in PATHS if values.get(name)}
+    if is_shipped(found.get("init")):  # a name, not a path
+        del found["init"]
     return values | {
         name: [absolute(path) for path in value] if isinstance(value, list) else absolute(value)
         for name, value in found.items()

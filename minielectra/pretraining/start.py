@@ -12,19 +12,21 @@ from minielectra.errors import InputError
 from minielectra.formats.locks import claimed, unused
 from minielectra.pretraining.exported_pair import INDEPENDENT_OF_WEIGHTS, read_towers
 from minielectra.pretraining.load import load_tokenizer
-from minielectra.pretraining.presets import configure
+from minielectra.pretraining.memory_check import check_pretraining_memory
+from minielectra.pretraining.presets import DEFAULT_STEPS, configure
 from minielectra.pretraining.pretraining_config import PretrainingConfig
 from minielectra.pretraining.run_data import is_prepared, read_tokenizer
+from minielectra.pretraining.run_schedule import rate_at
 from minielectra.pretraining.run_settings import (
     CHANGEABLE,
-    DEFAULT_MINUTES,
     MACHINE,
     RunSettings,
     with_absolute_paths,
 )
-from minielectra.pretraining.trainer import Trainer, rate_at
+from minielectra.pretraining.trainer import Trainer
 from minielectra.runs import run_folder
 from minielectra.runs.checkpoints import last_step
+from minielectra.runs.schedule_record import finished_schedule, read_schedule
 from minielectra.training.interruptions import Interrupted
 from minielectra.training.processes import WorkerLost
 
@@ -32,7 +34,7 @@ from minielectra.training.processes import WorkerLost
 def start_run(settings, out=None, started=None):
     """Start a run and take it to its end -> (folder, last metrics).
 
-    settings: RunSettings; out: the folder, by default runs/PRESET-DATE; started: time.monotonic() at which a
+    settings: RunSettings; out: the folder, by default runs/PRESET-DATE; started: `run_clock.now()` when a
     budget of --minutes began, by default now.
     Raises InputError, with nothing left on disk, for settings or text that cannot be used, or for a folder
     that is not empty or in which another process works.
@@ -42,11 +44,15 @@ def start_run(settings, out=None, started=None):
     initial = None
     if settings.init:
         settings, initial = _with_initial_weights(settings, config)
+    configs = configure(settings.preset, settings.overrides)
+    check_pretraining_memory(*configs, settings.device, settings.threads, settings.workers)
     read_tokenizer(settings, tell=True)
     if settings.corpus and not is_prepared(settings.corpus):
         find_corpus_files(settings.corpus)
-    if not settings.steps and not settings.minutes:
-        settings = dataclasses.replace(settings, minutes=DEFAULT_MINUTES)
+    if settings.schedule:
+        _check_repeatable(settings.schedule)
+    elif not settings.steps and not settings.minutes:
+        settings = dataclasses.replace(settings, steps=DEFAULT_STEPS[settings.preset])
     if out is None:
         out = unused(Path("runs") / f"{settings.preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
     run_folder.check_vacant(out)
@@ -59,8 +65,8 @@ def start_run(settings, out=None, started=None):
             trainer = Trainer(out, started, initial=initial)
             del initial  # the trainer lets go of it, too, once it has its own copy
             return Path(out), trainer.run()
-        except WorkerLost:
-            raise WorkerLost(f"continue with --resume {out}") from None
+        except WorkerLost as lost:
+            raise lost.advising(f"continue with --resume {out}") from None
         except KeyboardInterrupt:  # before the first step; during the training, the trainer saves
             raise Interrupted(0, out) from None
         except InputError:
@@ -73,9 +79,9 @@ def resume_run(folder, given, overrides, started=None):
     """Take a run from its last checkpoint to its end -> (folder, last metrics).
 
     given {setting: value} and overrides {configuration field: value}: what the user says again. These may
-    differ from the run's own settings: the number and kind of workers; checkpoint_every; and steps, if they
-    are more. The rest of the training is then that of a run of so many steps. Raises InputError if more
-    differs, or if another process works in the folder.
+    differ from the run's own settings: the number and kind of workers; checkpoint_every and keep; and
+    steps, if they are more. The rest of the training is then that of a run of so many steps. Raises
+    InputError if more differs, or if another process works in the folder.
     """
     run_folder.load(folder)  # so that the lock is only looked for in a run
     with claimed(folder):
@@ -90,8 +96,8 @@ def resume_run(folder, given, overrides, started=None):
         machine = {name: given[name] for name in MACHINE if name in given}
         try:
             return Path(folder), Trainer(folder, started, machine).run()
-        except WorkerLost:
-            raise WorkerLost(f"continue with --resume {folder}") from None
+        except WorkerLost as lost:
+            raise lost.advising(f"continue with --resume {folder}") from None
         except KeyboardInterrupt:
             raise Interrupted(last_step(folder), folder) from None
 
@@ -117,10 +123,19 @@ def _changed(folder, info, own, given):
     if "checkpoint_every" in given:
         settings = settings | {"checkpoint_every": given["checkpoint_every"]}
         every = {name: value for name, value in every.items() if name != "checkpoint"}
+    if "keep" in given:
+        settings = settings | {"keep": given["keep"]}
     steps, before = given.get("steps"), info.get("steps", own.steps)
     extended = {}
-    if steps is not None and before is None:  # stopped before it was known how many fit into its --minutes
-        settings = settings | {"steps": steps, "minutes": None}
+    if steps is not None and before is None:  # its --minutes are not over
+        taken = max(len(read_schedule(folder)), last_step(folder))
+        if steps < taken:
+            raise InputError(f"{folder}: has taken {taken:,} steps already; --steps may only be more")
+        if taken:
+            _say(
+                folder, f"after step {taken:,}, no clock ends it: it is trained like a run of {steps:,} steps"
+            )
+        settings = settings | {"steps": steps, "minutes": None, "schedule": None}
     elif steps is not None and steps < before:
         raise InputError(f"{folder}: was started with {before} steps, not {steps}; --steps may only be more")
     elif steps is not None and steps > before:
@@ -142,6 +157,16 @@ def _changed(folder, info, own, given):
         settings = settings | ({"steps": steps} if settings.get("steps") else {})
         every = {}
     return info | extended | {"settings": settings} | ({"every": every} if "every" in info else {})
+
+
+def _check_repeatable(run):
+    """Raise InputError unless the run took all its steps by the clock."""
+    info = run_folder.load(run)
+    finished_schedule(run)
+    if info.get("extensions"):
+        raise InputError(
+            f"{run}: was made longer with --steps, which its schedule does not hold, so it cannot be repeated"
+        )
 
 
 def _say(folder, text):

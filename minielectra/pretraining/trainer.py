@@ -1,43 +1,49 @@
 """The trainer: from a run's folder to a trained model in it, from the beginning or from the last checkpoint.
 
 There is one path for both. Everything that a step needs is a function of (settings, seed, step), and a
-checkpoint adds the weights and what the optimizer remembers. So a run that was killed at any moment and
-resumed ends with the same bits as one that was not.
+checkpoint adds the weights and what the optimizer remembers. What the clock decides is recorded before the
+step that it is about. So a run that was killed at any moment and resumed ends with the same bits as one that
+was not.
 """
 
-import math
+import sys
 import time
 from contextlib import closing
 from dataclasses import astuple, dataclass
 from pathlib import Path
-
-import numpy as np
-from tqdm import tqdm
 
 from minielectra import backend, objectives
 from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.electra.electra_config import ElectraConfig
 from minielectra.electra.initialization import initialize
 from minielectra.errors import InputError
-from minielectra.optim.schedule import learning_rate
 from minielectra.pretraining.batches import Batches, held_out_batch, prefetched
+from minielectra.pretraining.choose_schedule import choose_schedule
 from minielectra.pretraining.evaluation import Evaluator, unigram_loss
 from minielectra.pretraining.exported_pair import read_towers
 from minielectra.pretraining.fixed_corruption import make_fixed_corruption
 from minielectra.pretraining.presets import configure
 from minielectra.pretraining.pretraining_config import PretrainingConfig
+from minielectra.pretraining.run_bar import RunBar, describe
+from minielectra.pretraining.run_clock import now
 from minielectra.pretraining.run_data import open_dataset
-from minielectra.pretraining.run_settings import DEFAULT_CHECKPOINTS, DEFAULT_EVALUATIONS, RunSettings
+from minielectra.pretraining.run_settings import RunSettings
 from minielectra.runs import run_folder
-from minielectra.runs.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
+from minielectra.runs.checkpoints import (
+    best_of,
+    list_checkpoints,
+    load_checkpoint,
+    newest_whole,
+    prune,
+    save_checkpoint,
+)
 from minielectra.runs.detection_records import DetectionLog
 from minielectra.runs.metrics_log import MetricsLog
 from minielectra.training.engine import make_engine
 from minielectra.training.interruptions import Interrupted, interruptible
+from minielectra.training.not_finite import advice
 
 EVALUATION_TOKENS = 32768  # size of the evaluation set, if the held-out part has that many
-CLOSING_SECONDS = 12.0  # what a run of --minutes keeps for its last checkpoint and its pictures
-CALIBRATION_STEPS = 30
 
 
 @dataclass
@@ -61,12 +67,12 @@ class Trainer:
     def __init__(self, folder, started=None, machine=None, initial=None):
         """folder: a run's, with its run.json.
 
-        started: time.monotonic() at which a budget of --minutes began; default: now. machine: settings that
+        started: `run_clock.now()` when a budget of --minutes began; default: now. machine: settings that
         may differ from the run's own, because they change no result. initial: the weights that --init named,
         {name: array}, if they are read already.
         """
         self.folder = Path(folder)
-        self.started = time.monotonic() if started is None else started
+        self.started = now() if started is None else started
         self.info = run_folder.load(folder)
         self.settings = RunSettings.from_dict(self.info["settings"] | (machine or {}))
         self._initial = initial
@@ -139,7 +145,7 @@ class Trainer:
             initialize(objective, self.settings.seed)
 
     def _set_up(self, dataset):
-        """Batches, evaluation, logs and the number of steps; all of it recorded in run.json and vocab.txt."""
+        """Batches, evaluation, logs and the schedule; all of it recorded in run.json and vocab.txt."""
         settings, config, tokenizer = self.settings, self.config, dataset.tokenizer
         # Where indexes into the corpus are kept, so that resuming need not read all of it.
         indexes = self.folder / "data"
@@ -154,21 +160,15 @@ class Trainer:
         self.unigram_entropy = unigram_loss(frequencies, held_out, tokenizer.special_ids)
         self.metrics_log = MetricsLog(self.folder)
         self.detection_log = DetectionLog(self.folder, held_out, frequencies, tokenizer.special_ids)
-        self.steps = self.info.get("steps") or settings.steps or self._calibrate(settings.minutes)
-        every = self.info.get("every", {})
-        self.eval_every = (
-            every.get("evaluation") or settings.eval_every or max(1, self.steps // DEFAULT_EVALUATIONS)
-        )
-        self.checkpoint_every = (
-            every.get("checkpoint") or settings.checkpoint_every or max(1, self.steps // DEFAULT_CHECKPOINTS)
+        self.schedule, chosen = choose_schedule(
+            self.folder, self.info, settings, config, self.evaluate.tokens, self.started
         )
         tokenizer.save(self.folder)
         self.info = run_folder.with_configs(
             self.info,
             self.model_config,
             self.config,
-            steps=self.steps,
-            every={"evaluation": self.eval_every, "checkpoint": self.checkpoint_every},
+            **chosen,
             corpus={
                 "fingerprint": dataset.info.get("fingerprint"),
                 "sources": dataset.info.get("sources"),
@@ -180,43 +180,71 @@ class Trainer:
 
     def _train(self):
         step = self._restore()
-        bar = tqdm(
-            total=self.steps, initial=step, unit="step", desc="train", dynamic_ncols=True, smoothing=0.05
-        )
-        batches = prefetched(self.batches, step, self.steps)
-        with bar, interruptible() as stop, closing(self.detection_log), closing(batches):
-            if step == 0 and not self.metrics_log.rows:
-                self._evaluate(0, bar)
+        self.schedule.check_reaches(step)
+        if step:  # the rate of the step before, which an evaluation now would report
+            self.rate = self.schedule.rate(step - 1, self.schedule.plan(step - 1))
+        batches = prefetched(self.batches, step, self.schedule.steps or sys.maxsize)
+        with (
+            self._bar(step) as bar,
+            interruptible() as stop,
+            closing(self.schedule),
+            closing(self.detection_log),
+            closing(batches),
+        ):
+            self._evaluate_first(step, bar)
             for batch in batches:
-                self._step(step, batch)
+                planned = self.schedule.plan(step)
+                self._step(step, batch, self.schedule.rate(step, planned))
                 step += 1
-                bar.update()
-                if step % self.eval_every == 0 or step == self.steps:
+                bar.moved(planned)
+                if planned.evaluate:
                     self._evaluate(step, bar)
-                if step % self.checkpoint_every == 0 or step == self.steps or stop.is_set():
-                    self._save(step)
-                if stop.is_set() and step < self.steps:
+                if planned.save or stop.is_set():
+                    self._save_in_time(step)
+                if planned.last:
+                    break
+                if stop.is_set():
                     raise Interrupted(step, self.folder)
+        if self.schedule.steps is None:
+            run_folder.save(self.folder, self.info | {"steps": step})
         return self.metrics_log.rows[-1]
 
-    def _step(self, step, batch):
-        config = self.config
-        self.rate = rate_at(step, self.steps, config)
+    def _bar(self, step):
+        """The bar, which begins by saying what is trained."""
+        steps = self.schedule.steps
+        number = "" if steps is None else f"{steps - step:,} more " if step else f"{steps:,} "
+        about = describe(self.settings.preset, self.engine, self.config, f"{number}steps")
+        return RunBar(about, step, self.schedule)
+
+    def _step(self, step, batch, rate):
+        config, self.rate = self.config, rate
         result = self.engine.step(batch, self.rate, self.settings.seed, step)
         if not result.finite:
             raise InputError(
                 f"{self.folder}: a loss or gradient is not finite at step {step + 1} (MLM {result.gen_loss}, "
                 f"discriminator {result.disc_loss}, gradient norm {result.grad_norm}); "
-                f"start a new run with a lower --set learning_rate (now {config.learning_rate})"
+                f"start a new run, and {advice(config, self.model_config)}"
             )
         self.tokens += int(batch.valid.sum())
         self.running.add(result)
 
+    def _evaluate_first(self, step, bar):
+        """Evaluate before the next step, if nothing was evaluated yet or records were damaged."""
+        rows = self.metrics_log.rows
+        if self.detection_log.lost and rows and rows[-1]["step"] == step:  # only the record is missing
+            _, record = self.evaluate()
+            if record is not None:
+                self.detection_log.append(step, record)
+        elif self.detection_log.lost or not rows:
+            self._evaluate(step, bar)
+
     def _evaluate(self, step, bar):
+        begin, worked = now(), time.process_time()
         seconds = time.monotonic() - self.clock
         metrics, record = self.evaluate()
+        slowness = (now() - begin) * self.engine.n_workers / max(time.process_time() - worked, 1e-6)
         running, rows = self.running, self.metrics_log.rows
-        last = rows[-1] if rows else {"tokens": 0, "seconds": 0.0}
+        last = {"tokens": 0, "seconds": 0.0} | (rows[-1] if rows else {})
         elapsed = seconds - last["seconds"]
         speed, gen_loss, disc_loss = None, None, None
         if running.steps:
@@ -240,28 +268,41 @@ class Trainer:
         if record is not None:
             self.detection_log.append(step, record)
         self.metrics_log.append(row)
-        bar.set_postfix(progress(row), refresh=False)
         self.clock = time.monotonic() - seconds  # the training clock stands still during an evaluation
+        bar.evaluated(row, now() - begin)
+        self.schedule.evaluated(now() - begin, slowness)
+
+    def _save_in_time(self, step):
+        """Save, and note how long that takes."""
+        begin = now()
+        self.schedule.record.flush()
+        self._save(step)
+        self.schedule.saved(now() - begin)
 
     def _save(self, step):
         self._rows_beyond_the_vocabulary()[...] = self.unused_rows  # weight decay has moved them
+        own = score(self.metrics_log.rows)
         state = {
             "tokens": self.tokens,
             "seconds": round(time.monotonic() - self.clock, 3),
             "running": list(astuple(self.running)),
+            "score": own,
+            "best": best_of(self.folder, step, own),
         }
         save_checkpoint(self.folder, step, self.engine.objective.parameters, self.engine.optimizer, state)
+        prune(self.folder, self.settings.keep)
 
     def _restore(self):
-        """Go back to the last checkpoint, if there is one -> the number of steps taken."""
+        """Go back to the newest whole checkpoint, if there is one -> the number of steps taken."""
         step, state = 0, {"tokens": 0, "seconds": 0.0, "running": []}
-        checkpoints = list_checkpoints(self.folder)
-        if checkpoints:
-            step, folder = checkpoints[-1]
+        checkpoint = newest_whole(self.folder, state)
+        if checkpoint:
+            step, folder = checkpoint
             state = load_checkpoint(folder, self.engine.objective.parameters, self.engine.optimizer)
+            prune(self.folder, self.settings.keep)  # a process that was killed may not have come to it
         self.unused_rows = self._rows_beyond_the_vocabulary().copy()
         for log in (self.metrics_log, self.detection_log):
-            log.restore(step if checkpoints else -1)  # what no checkpoint covers is done again
+            log.restore(step if checkpoint else -1)  # what no checkpoint covers is done again
         self.tokens, self.running, self.rate = state["tokens"], RunningLosses(*state["running"]), 0.0
         self.clock = time.monotonic() - state["seconds"]
         return step
@@ -271,36 +312,15 @@ class Trainer:
         words = self.engine.objective.towers["generator"].embeddings.word.value
         return words[len(self.batches.dataset.tokenizer) :]
 
-    def _calibrate(self, minutes):
-        """How many steps fit into a run of so many minutes, from the time of some steps at rate 0 and of an
-        evaluation.
-        """
-        times = []
-        begin = time.monotonic()
-        for step, batch in enumerate(prefetched(self.batches, 0, CALIBRATION_STEPS)):
-            self.engine.step(batch, 0.0, self.settings.seed, step)
-            times.append(time.monotonic() - begin)
-            begin += times[-1]
-        self.engine.optimizer.reset()
-        begin = time.monotonic()
-        self.evaluate()
-        evaluation = time.monotonic() - begin
-        spent = time.monotonic() - self.started
-        left = minutes * 60 - spent - CLOSING_SECONDS - evaluation * (DEFAULT_EVALUATIONS + 2)
-        per_step = float(np.mean(times[CALIBRATION_STEPS // 3 :]))
-        return max(10, int(left / per_step))
 
+def score(rows):
+    """What a checkpoint is judged by, from the evaluations so far -> {"metric", "value", …}, or None.
 
-def rate_at(step, steps, config):
-    """The learning rate of update number `step` (from 0) in a run of `steps`. config: PretrainingConfig."""
-    warmup = config.warmup_steps or math.ceil(config.warmup_fraction * steps)
-    return learning_rate(step, steps, config.learning_rate, warmup)
-
-
-def progress(row):
-    """The figures that matter, for the progress bar."""
-    shown = {"MLM": row["gen_loss"], "AUC": row.get("disc_auc"), "recall": row.get("disc_recall")}
-    text = {name: f"{value:.3f}" for name, value in shown.items() if value is not None}
-    if row["tokens_per_second"]:
-        text["tok/s"] = f"{row['tokens_per_second']:,.0f}"
-    return text
+    It is the AUC of the discriminator, on the fixed corruption if there is one, or else the generator's loss.
+    """
+    for row in rows[-1:]:
+        for metric in ("fixed_auc", "disc_auc", "gen_loss"):
+            if row.get(metric) is not None:
+                value = {"metric": metric, "value": row[metric], "evaluated_at": row["step"]}
+                return value | {"higher_is_better": metric != "gen_loss"}
+    return None

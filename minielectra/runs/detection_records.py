@@ -14,37 +14,34 @@ import difflib
 import math
 import re
 import shutil
-import zipfile
-import zlib
+import sys
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.errors import InputError
-from minielectra.formats.files import replacing
+from minielectra.formats.files import make_folder, replacing, set_aside
 from minielectra.runs.detection_counts import corrupt, count_detections
+from minielectra.runs.npz_arrays import Array, read_npz
 
-
-class Array(NamedTuple):
-    """What an array of the file looks like: a NumPy dtype, and a letter for each dimension."""
-
-    dtype: type
-    dims: str
-
+LAST = 2**53  # a step below it is exact as a float
+FULL = 1.001  # a probability of 1, rounded
 
 # E evaluations; B held-out sequences of T positions, of which up to K are masked; V vocabulary entries.
 LAYOUT = {
-    "steps": Array(np.int64, "E"),  # training steps done before each evaluation
-    "input_ids": Array(np.int32, "BT"),  # the held-out text
-    "positions": Array(np.int32, "BK"),  # which positions are masked, the same at every evaluation …
+    "steps": Array(np.int64, "E", below=LAST),  # training steps done before each evaluation
+    "input_ids": Array(np.int32, "BT", below="V"),  # the held-out text
+    # which positions are masked, the same at every evaluation …
+    "positions": Array(np.int32, "BK", below="T", used="position_valid"),
     "position_valid": Array(np.bool_, "BK"),  # … and which of these slots are used
     "train_counts": Array(np.int64, "V"),  # occurrences in the training text
-    "samples": Array(np.int32, "EBK"),  # what the generator wrote at the masked positions
-    "scores": Array(np.float16, "EBT"),  # the discriminator's probability of "replaced"
-    "gen_correct_prob": Array(np.float16, "EBK"),  # the generator's probability of the original token
+    # what the generator wrote at the masked positions
+    "samples": Array(np.int32, "EBK", below="V", used="position_valid"),
+    "scores": Array(np.float16, "EBT", below=FULL),  # the discriminator's probability of "replaced"
+    # the generator's probability of the original token
+    "gen_correct_prob": Array(np.float16, "EBK", below=FULL),
     "original": Array(np.int32, "EV"),  # this and what follows: see `detection_counts.count_detections`
     "kept": Array(np.int32, "EV"),
     "replaced": Array(np.int32, "EV"),
@@ -53,8 +50,7 @@ LAYOUT = {
     "caught_original": Array(np.int32, "EV"),
 }
 PER_EVALUATION = [name for name, array in LAYOUT.items() if "E" in array.dims]
-# What NumPy raises for a file that is cut short or is something else.
-_DAMAGE = (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
+HELD_OUT = [name for name in LAYOUT if name not in PER_EVALUATION]
 _PART = re.compile(r"step-\d{8,}\.npz")
 
 
@@ -70,6 +66,7 @@ class DetectionLog:
         """
         self.whole, self.parts = _paths(run_dir)
         self.special_ids = special_ids
+        self.lost = False  # whether evaluations of an earlier process could not be read
         self.held_out = {
             "input_ids": batch.input_ids,
             "positions": batch.positions,
@@ -80,7 +77,9 @@ class DetectionLog:
     def restore(self, step):
         """Keep the evaluations up to `step` of an earlier process (−1: none).
 
-        Later ones are removed, because they will be done again. Raises InputError if a file is damaged.
+        Later ones are removed, because they will be done again. A damaged file is set aside under another
+        name, which one line on standard error says: the pictures lack its evaluations, the training does not.
+        Raises OSError for files that may not be read.
         """
         self._gather(up_to=step)
 
@@ -96,7 +95,7 @@ class DetectionLog:
         counts = count_detections(*masked, record["samples"], scores, vocab_size, self.special_ids)
         evaluation = {"steps": step} | record | counts
         part = {name: np.asarray(evaluation[name])[None] for name in PER_EVALUATION}
-        self.parts.mkdir(exist_ok=True)
+        make_folder(self.parts)
         _save(self.parts / f"step-{step:08d}.npz", part)
 
     def close(self):
@@ -104,12 +103,38 @@ class DetectionLog:
         self._gather()
 
     def _gather(self, up_to=math.inf):
-        if self.whole.exists():
-            arrays = _read(self.whole, self.parts, len(self.held_out["train_counts"]))
+        vocab_size, files = len(self.held_out["train_counts"]), _parts(self.parts)
+        whole = self._sound(self.whole, lambda: self._read_whole(vocab_size)) if self.whole.exists() else None
+        read = {path: self._sound(path, lambda path=path: _read_part(path, self.held_out)) for path in files}
+        pieces = [piece for piece in (whole, *read.values()) if piece is not None]
+        if pieces:
+            arrays = _merged(pieces)
             kept = arrays["steps"] <= up_to
-            if self.parts.exists() or not kept.all():
+            if files or not kept.all():
                 _save(self.whole, self.held_out | {name: arrays[name][kept] for name in PER_EVALUATION})
-        shutil.rmtree(self.parts, ignore_errors=True)
+        if any(self.parts.glob("*.damaged*")):
+            for path in files:
+                path.unlink(missing_ok=True)
+        else:
+            shutil.rmtree(self.parts, ignore_errors=True)
+
+    def _read_whole(self, vocab_size):
+        arrays = _read_whole(self.whole, vocab_size)
+        for name in ("input_ids", "positions", "position_valid"):
+            if not np.array_equal(arrays[name], self.held_out[name]):
+                raise InputError(f"{self.whole}: damaged ({name} is not that of this run)")
+        return arrays
+
+    def _sound(self, path, read):
+        """What `read` reads from `path`; None, and the file set aside, if it is damaged."""
+        try:
+            return read()
+        except InputError as fault:
+            self.lost = True
+            aside = set_aside(path, "damaged")
+            told = f"set aside as {aside.name}; the training goes on, the pictures lack these evaluations"
+            print(f"{fault}; {told}", file=sys.stderr)
+            return None
 
 
 class DetectionRecords:
@@ -138,7 +163,10 @@ class DetectionRecords:
             raise InputError(
                 f"no detection records in {run_dir}: {whole.name} is missing (the first evaluation writes it)"
             )
-        arrays = _read(whole, parts, len(tokens))
+        try:
+            arrays = _read(whole, parts, len(tokens))
+        except InputError as error:
+            raise InputError(f"{error}; `train --resume {run_dir}` sets it aside and goes on") from None
         if not len(arrays["steps"]):
             raise InputError(f"{whole}: holds no evaluation yet")
         return cls(arrays, tokens)
@@ -183,63 +211,45 @@ def _paths(run_dir):
     return Path(run_dir) / "detection.npz", Path(run_dir) / "detection"
 
 
+def _parts(folder):
+    """The files of evaluations that are not gathered yet."""
+    return sorted(path for path in folder.glob("*.npz") if _PART.fullmatch(path.name))
+
+
 def _read(whole, parts, vocab_size):
     """All evaluations in `whole` and `parts`, in order of step -> {name: array} with the names of LAYOUT.
 
-    An evaluation that is in both is taken from its part, which is the newer one. Raises InputError for the
-    first file that is damaged.
+    Raises InputError for the first file that is damaged.
     """
-    arrays = _load(whole, LAYOUT, vocab_size)
-    held_out = {name: arrays[name] for name in LAYOUT if name not in PER_EVALUATION}
-    files = [path for path in parts.glob("*.npz") if _PART.fullmatch(path.name)]
-    if not files:
-        return arrays
-    by_step = {}
-    for piece in (arrays, *(_load(path, PER_EVALUATION, vocab_size, held_out) for path in files)):
-        by_step |= {step: (piece, row) for row, step in enumerate(piece["steps"].tolist())}
-    pieces = [by_step[step] for step in sorted(by_step)]
-    return held_out | {name: np.stack([piece[name][row] for piece, row in pieces]) for name in PER_EVALUATION}
+    arrays = _read_whole(whole, vocab_size)
+    held_out = {name: arrays[name] for name in HELD_OUT}
+    return held_out | _merged([arrays, *(_read_part(path, held_out) for path in _parts(parts))])
 
 
-def _load(path, names, vocab_size, held_out=None):
-    """The arrays `names` of an .npz file, and those of `held_out` -> {name: array}, checked together."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in names if name in file.files}
-    except _DAMAGE as error:
-        raise InputError(
-            f"{path}: cut short or not a detection record ({type(error).__name__}); restore it from a copy, "
-            "or remove it to resume the run without these evaluations"
-        ) from error
-    arrays |= held_out or {}
-    if problem := _misfit(arrays, vocab_size):
-        raise InputError(f"{path}: {problem}")
+def _read_whole(path, vocab_size):
+    arrays = read_npz(path, LAYOUT, {"V": (vocab_size, "vocab.txt")})
+    if (np.diff(arrays["steps"]) <= 0).any():
+        raise InputError(f"{path}: damaged (its steps do not rise)")
     return arrays
 
 
-def _misfit(arrays, vocab_size):
-    """What is wrong with the arrays of a file, or "" if all are there, of the right kind and size."""
-    if missing := [name for name in LAYOUT if name not in arrays]:
-        return f"not a detection record: no {', '.join(missing)}"
-    sizes = {"V": (vocab_size, "vocab.txt")}
-    for name, (dtype, dims) in LAYOUT.items():
-        array = arrays[name]
-        if array.ndim != len(dims) or array.dtype.kind != np.dtype(dtype).kind:
-            wanted = f"[{', '.join(dims)}] of {np.dtype(dtype)}"
-            return f"{name} has shape {array.shape} and dtype {array.dtype}, expected {wanted}"
-        for dim, size in zip(dims, array.shape, strict=True):
-            known, where = sizes.setdefault(dim, (size, name))
-            if size != known:
-                return f"{name} has {dim} = {size}, but {where} has {dim} = {known}"
-    used = arrays["position_valid"]
-    for name, values, limit in (
-        ("input_ids", arrays["input_ids"], vocab_size),
-        ("samples", arrays["samples"][..., used], vocab_size),
-        ("positions", arrays["positions"][used], arrays["input_ids"].shape[1]),
-    ):
-        if values.size and (values.min() < 0 or values.max() >= limit):
-            return f"{name} holds {values.min()} … {values.max()}, outside 0 … {limit - 1}"
-    return ""
+def _read_part(path, held_out):
+    """One evaluation; held_out: {name: array} of the whole file."""
+    return read_npz(path, LAYOUT, {"E": (1, "each file in this folder")}, held_out)
+
+
+def _merged(pieces):
+    """The evaluations of several files in order of step -> {name: array}, without the held-out set.
+
+    An evaluation that is in several is taken from the last one.
+    """
+    if len(pieces) == 1:
+        return {name: pieces[0][name] for name in PER_EVALUATION}
+    by_step = {}
+    for piece in pieces:
+        by_step |= {step: (piece, row) for row, step in enumerate(piece["steps"].tolist())}
+    chosen = [by_step[step] for step in sorted(by_step)]
+    return {name: np.stack([piece[name][row] for piece, row in chosen]) for name in PER_EVALUATION}
 
 
 def _no_evaluations(held_out):
@@ -248,11 +258,11 @@ def _no_evaluations(held_out):
     for name, array in held_out.items():
         sizes |= zip(LAYOUT[name].dims, array.shape, strict=True)
     layout = {name: LAYOUT[name] for name in PER_EVALUATION}
-    return {name: np.zeros([sizes[dim] for dim in dims], dtype) for name, (dtype, dims) in layout.items()}
+    return {name: np.zeros([sizes[dim] for dim in about.dims], about.dtype) for name, about in layout.items()}
 
 
 def _save(path, arrays):
     """Write arrays under names of LAYOUT, in its order and dtypes."""
-    typed = {name: np.asarray(arrays[name], dtype) for name, (dtype, _) in LAYOUT.items() if name in arrays}
+    typed = {name: np.asarray(arrays[name], LAYOUT[name].dtype) for name in LAYOUT if name in arrays}
     with replacing(path) as beside, open(beside, "wb") as file:
         np.savez_compressed(file, **typed)

@@ -4,15 +4,17 @@ The trainer appends through `MetricsLog`. `read_metrics` is the only parser; `me
 into columns for the pictures.
 """
 
-import json
-import math
+import sys
 from pathlib import Path
 
 import numpy as np
 
 from minielectra.errors import InputError
-from minielectra.formats.files import write_text
-from minielectra.formats.json_text import json_text
+from minielectra.formats import limits
+from minielectra.formats.files import append_text, check_ordinary, read_bytes, set_aside, write_text
+from minielectra.formats.json_text import is_integer, is_number, json_text, parse_json
+
+_NEEDED = ("tokens", "seconds")  # what the trainer counts on, if it is there
 
 
 class MetricsLog:
@@ -31,17 +33,24 @@ class MetricsLog:
     def restore(self, step):
         """Keep the evaluations up to `step` of an earlier process (−1: none).
 
-        Later ones are removed, because they will be done again. Raises InputError if a line is damaged.
+        Later ones are removed, because they will be done again. A file with damaged lines is set aside under
+        another name, which one line on standard error says, and the other lines are kept. Raises OSError for
+        a file that may not be read.
         """
         path = _path(self.run_dir)
-        rows = read_metrics(self.run_dir) if path.exists() else []
+        try:
+            rows = read_metrics(self.run_dir) if path.exists() else []
+        except InputError as fault:
+            rows = _sound_rows(path)
+            aside = set_aside(path, "damaged")
+            told = f"set aside as {aside.name}; the training goes on, with the {len(rows)} sound lines of it"
+            print(f"{fault}; {told}", file=sys.stderr)
         self.rows = [row for row in rows if row["step"] <= step]
         write_text(path, "".join(map(_line, self.rows)))
 
     def append(self, row):
         """Write the figures of an evaluation. row: a JSON-able dict with an integer `step`, the latest."""
-        with open(_path(self.run_dir), "a", encoding="utf-8", newline="\n") as file:
-            file.write(_line(row))
+        append_text(_path(self.run_dir), _line(row))
         self.rows.append(row)
 
 
@@ -54,11 +63,9 @@ def read_metrics(run_dir):
     """
     path = _path(run_dir)
     try:
-        *lines, last = path.read_text(encoding="utf-8", errors="replace").rstrip().split("\n")
+        *lines, last = _lines(path)
     except FileNotFoundError:
         raise InputError(f"{run_dir} is not a run folder: metrics.jsonl is missing") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error}") from None
     by_step = {}
     for number, line in enumerate(lines, 1):
         row = _parse(line)
@@ -70,6 +77,22 @@ def read_metrics(run_dir):
             by_step[row["step"]] = row
     if (row := _parse(last)) is not None:
         by_step[row["step"]] = row
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def _lines(path):
+    """The lines of a file. Raises InputError if it is no file or too large, and OSError if it is not read."""
+    check_ordinary(path)
+    return read_bytes(path, limits.JSON).decode("utf-8", "replace").rstrip().split("\n")
+
+
+def _sound_rows(path):
+    """The evaluations in a damaged file, as far as they can be read, in order of step."""
+    try:
+        rows = [row for row in map(_parse, _lines(path)) if row is not None]
+    except InputError:  # not a file, or an endless one
+        return []
+    by_step = {row["step"]: row for row in rows}
     return [by_step[step] for step in sorted(by_step)]
 
 
@@ -97,11 +120,13 @@ def _line(row):
 def _parse(line):
     """A line as a dict with an integer `step`, or None if it is not one."""
     try:
-        row = json.loads(line)
-        return row | {"step": int(row["step"])}
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        row = parse_json(line)
+    except ValueError:
         return None
+    if not isinstance(row, dict) or not is_integer(row.get("step")):
+        return None
+    return row if all(is_number(row.get(name, 0)) for name in _NEEDED) else None
 
 
 def _number(value):
-    return float(value) if isinstance(value, (int, float)) else math.nan
+    return float(value) if is_number(value) else float("nan")

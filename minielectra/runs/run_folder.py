@@ -7,6 +7,7 @@ A run's folder:
     vocab.txt         the vocabulary
     metrics.jsonl     one line per evaluation
     detection.npz     what was recorded at each evaluation; while the run goes on, also detection/
+    schedule.bin      of a run of --minutes: what the clock decided about each step
     checkpoints/      step-00001000/ …
     plots/            pictures
     .lock             while a process works in the folder: its name
@@ -22,8 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from minielectra import __version__
-from minielectra.errors import InputError
-from minielectra.formats.files import read_json, write_json
+from minielectra.errors import InputError, reason, shown
+from minielectra.formats.files import check_links, make_folder, read_json, write_json
+from minielectra.formats.json_text import is_integer
 from minielectra.formats.locks import vacant
 
 FORMAT = "minielectra-run-1"
@@ -37,6 +39,7 @@ FILES = (
     "metrics.jsonl",
     "detection.npz",
     "detection",
+    "schedule.bin",
 )
 
 
@@ -49,9 +52,9 @@ def create(folder, settings, fields=None):
     folder = Path(folder)
     check_vacant(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be created ({error.strerror}); choose another --out") from None
+        raise InputError(f"{folder}: cannot be created ({reason(error)}); choose another --out") from None
     info = {"format": FORMAT, "settings": settings, "versions": versions()}
     if fields:
         info["fields"] = fields
@@ -80,7 +83,7 @@ def other_versions(recorded):
     now = versions()
     if not isinstance(recorded, dict) or all(recorded.get(name) in (None, now[name]) for name in _NUMERIC):
         return ""
-    then = " and ".join(f"{name} {recorded.get(name)}" for name in _NUMERIC)
+    then = " and ".join(f"{name} {shown(recorded.get(name))}" for name in _NUMERIC)
     return (
         f"begun with {then}, continued with {' and '.join(f'{name} {now[name]}' for name in _NUMERIC)}: "
         "the settings stay, but the last bits may differ"
@@ -93,26 +96,58 @@ def save(folder, info):
 
 
 def load(folder):
-    """The run.json of a folder, a dict. Raises InputError if it is missing, damaged or not a run's."""
+    """The run.json of a folder, a dict.
+
+    Raises InputError if it is missing, damaged or not a run's, or if a link leads out of the folder.
+    """
     path = Path(folder) / "run.json"
+    check_links(folder)
     info = read_json(path, f"{folder}: no run there (run.json is missing); train one first")
     if info.get("format") != FORMAT or not isinstance(info.get("settings"), dict):
         raise InputError(f"{path}: not a minielectra run")
+    for name, (usable, what) in _ENTRIES.items():
+        if name in info and not usable(info[name]):
+            raise InputError(
+                f"{path}: {name} must be {what}, got {shown(info[name])}; restore it from a copy"
+            )
     return info
+
+
+def _is_counts(value):
+    return isinstance(value, dict) and all(is_integer(count, 1) for count in value.values())
+
+
+def _is_dict(value):
+    return isinstance(value, dict)
+
+
+# What run.json may hold beside its settings, which RunSettings checks: {entry: (a test, the test in words)}.
+_ENTRIES = {
+    "fields": (_is_dict, "a dictionary"),
+    "config": (_is_dict, "a dictionary"),
+    "pretraining": (_is_dict, "a dictionary"),
+    "versions": (_is_dict, "a dictionary"),
+    "corpus": (_is_dict, "a dictionary"),
+    "steps": (lambda value: is_integer(value, 1), "a number of steps"),
+    "every": (_is_counts, "numbers of steps"),
+    "extensions": (lambda value: isinstance(value, list), "a list"),
+    "lowercase": (lambda value: isinstance(value, bool), "true or false"),
+}
 
 
 def configs(info, model_kind, training_kind, folder="the run"):
     """Both configurations from the contents of a run.json, as instances of these classes.
 
     folder: the run's name in error messages. Raises InputError if the run stopped before it knew them (the
-    vocabulary size comes from the corpus), or if another version wrote fields that this one does not know.
+    vocabulary size comes from the corpus), if a value cannot be, or if another version wrote fields that this
+    one does not know.
     """
-    if "config" not in info:
+    if "config" not in info or "pretraining" not in info:
         raise InputError(f"{folder}: stopped before its data was ready; continue it with --resume {folder}")
     try:
-        return model_kind(**info["config"]), training_kind(**info["pretraining"])
-    except TypeError as error:
-        raise InputError(f"{folder}/run.json: written by another version ({error})") from None
+        return model_kind.from_record(info["config"]), training_kind.from_record(info["pretraining"])
+    except InputError as error:
+        raise InputError(f"{folder}/run.json: {error}") from None
 
 
 def with_configs(info, config, pretraining, **more):

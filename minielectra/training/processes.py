@@ -9,6 +9,7 @@ is left behind, however a process ends. A worker whose pipe is closed has lost i
 
 import os
 import pickle
+import select
 import signal
 import subprocess
 import sys
@@ -23,6 +24,9 @@ from minielectra.backend import set_blas_threads
 from minielectra.errors import InputError
 from minielectra.training.worker import Worker
 
+TOLD_AFTER, GIVEN_UP_AFTER = 5, 60  # seconds that a worker process has been stopped
+PATIENCE = 10.0  # seconds for a worker process to end
+
 
 def processes_available():
     """Whether this system can hand memory without a name to another process (Linux)."""
@@ -30,11 +34,16 @@ def processes_available():
 
 
 class WorkerLost(InputError):
-    """A worker process has ended by itself."""
+    """A worker process has ended by itself, or was stopped and does not go on."""
 
-    def __init__(self, advice="try again with"):
+    def __init__(self, advice="try again with", problem="has ended, perhaps because memory ran out"):
         """advice: how to go on; "--threads 1" follows, which works without other processes."""
-        super().__init__(f"a worker process has ended, perhaps because memory ran out; {advice} --threads 1")
+        super().__init__(f"a worker process {problem}; {advice} --threads 1")
+        self.problem = problem
+
+    def advising(self, advice):
+        """The same error with other advice."""
+        return WorkerLost(advice, self.problem)
 
 
 class Child(NamedTuple):
@@ -44,11 +53,36 @@ class Child(NamedTuple):
     calls: Connection
     answers: Connection
 
+    def receive(self):
+        """The answer to a call, as soon as it is there. A slow process is waited for; one that somebody
+        stopped (SIGSTOP) is named, and given up after a minute.
+
+        Raises EOFError or OSError if the process is gone, WorkerLost if it stays stopped.
+        """
+        stopped = 0  # seconds, as this process has lived them: it may have been stopped, too
+        pipe = select.poll()
+        pipe.register(self.answers, select.POLLIN)
+        while not pipe.poll(1000):
+            stopped = stopped + 1 if _is_stopped(self.process.pid) else 0
+            number = self.process.pid
+            if stopped == TOLD_AFTER:
+                told = f"worker process {number} is stopped; `kill -CONT {number}` lets it go on"
+                print(told, file=sys.stderr, flush=True)
+            elif stopped >= GIVEN_UP_AFTER:
+                raise WorkerLost(problem=f"({number}) is stopped and does not go on")
+        return pickle.loads(self.answers.recv_bytes())
+
     def end(self):
-        """Close the pipes, which ends the process."""
+        """Close the pipes, which ends the process; one that cannot end by itself is killed."""
         self.calls.close()
         self.answers.close()
-        self.process.wait()
+        try:
+            if _is_stopped(self.process.pid):
+                self.process.kill()
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 class Processes:
@@ -76,7 +110,7 @@ class Processes:
     def run(self, method, *arguments):
         """method(worker, *arguments), a method of `Worker`, for every worker -> list of results.
 
-        Raises RuntimeError if it failed in another process, WorkerLost if a process is gone.
+        Raises RuntimeError if it failed in another process, WorkerLost if a process is gone or stopped.
         """
         message = pickle.dumps((method, arguments))
         try:
@@ -85,7 +119,7 @@ class Processes:
             try:
                 results = [method(self.workers[0], *arguments)]
             finally:  # an answer left in the pipe would be taken for the next one
-                answers = [pickle.loads(child.answers.recv_bytes()) for child in self._children]
+                answers = [child.receive() for child in self._children]
         except (EOFError, OSError):
             raise WorkerLost() from None
         for error, result in answers:
@@ -126,6 +160,15 @@ def _start(descriptor, setting):
         child.end()
         raise
     return child
+
+
+def _is_stopped(number):
+    """Whether a process is stopped, as by SIGSTOP or a terminal's Ctrl-Z."""
+    try:
+        stat = Path(f"/proc/{number}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[:1] == ["T"]
 
 
 def _map(descriptor, shape, dtype):

@@ -10,7 +10,7 @@ from minielectra.settings import Settings, setting
 class TrainingConfig(Settings):
     """How weights are updated. Defaults are those of ELECTRA's pre-training (paper, table 6)."""
 
-    batch_size: int = setting(128, "sequences per batch", at_least=1)
+    batch_size: int = setting(128, "sequences per batch", at_least=1, at_most=1 << 20)
     learning_rate: float = setting(5e-4, "learning rate at its peak", above=0)
     warmup_fraction: float = setting(
         0.06, "share of the steps in which the rate rises", at_least=0, at_most=1
@@ -25,4 +25,6 @@ class TrainingConfig(Settings):
     )
     weight_decay: float = setting(0.01, "decoupled; not on LayerNorm, not on biases", at_least=0)
     clip_norm: float = setting(1.0, "largest norm of all gradients together; 0: no limit", at_least=0)
-    shards: int = setting(2, "parts of a batch, each run by one worker; decides the last bits", at_least=1)
+    shards: int = setting(
+        2, "parts of a batch, each run by one worker; decides the last bits", at_least=1, at_most=1000
+    )

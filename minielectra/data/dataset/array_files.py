@@ -3,13 +3,15 @@
 import hashlib
 import json
 import mmap
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from minielectra.errors import InputError, reason
-from minielectra.formats.files import replacing
+from minielectra.formats import checksums
+from minielectra.formats.files import check_ordinary, make_folder, replacing
 
 _SMALL = 1 << 25  # bytes of a mapped file that may stay in the process: mapping pages again costs time
 
@@ -41,13 +43,15 @@ class NpyWriter:
 def open_array(path: Path) -> np.ndarray:
     """The array of a `.npy` file, mapped but not read.
 
-    Raises FileNotFoundError if there is no such file, and InputError if it is not a whole array.
+    Raises FileNotFoundError if there is no such file, PermissionError if it may not be read, and InputError
+    if it is not a whole array.
     """
+    check_ordinary(path)
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
         if values.offset + values.nbytes != path.stat().st_size:
             raise ValueError("its length is not what its header says")
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise
     except Exception as error:  # the header is a Python literal, and damage makes its parser raise anything
         raise InputError(f"{path}: damaged or cut short ({reason(error):.200})") from None
@@ -79,17 +83,20 @@ def digest(content: object) -> str:
 def cached_array(stem: Path, key: object, dtype, pieces: Callable[[], Iterable[np.ndarray]]) -> np.ndarray:
     """All that `pieces()` yields as one array [n], mapped from the file `<stem>-<digest of key>.npy`.
 
-    key: everything that the content depends on, as JSON can hold it. If the file is missing or damaged, it is
-    made (and its folder too), and files of other keys are removed.
+    key: everything that the content depends on, as JSON can hold it. If the file is missing or damaged, or
+    has no checksum, it is made (and its folder too), and files of other keys are removed.
     """
     path = stem.with_name(f"{stem.name}-{digest(key)}.npy")
     try:
         values = open_array(path)
-        if values.dtype == dtype and values.ndim == 1 and len(values):
+        checked = checksums.verify(path.parent, [path.name], progress=True)
+        if checked and values.dtype == dtype and values.ndim == 1 and len(values):
             return values
-    except (FileNotFoundError, InputError):
+    except FileNotFoundError:
         pass
-    path.parent.mkdir(parents=True, exist_ok=True)
+    except InputError as fault:
+        print(f"{fault}; made again", file=sys.stderr)
+    make_folder(path.parent)
     for stale in stem.parent.glob(f"{stem.name}-*.npy*"):  # damaged, of another key, or of an earlier version
         stale.unlink(missing_ok=True)
     with replacing(path) as temporary:
@@ -99,4 +106,5 @@ def cached_array(stem: Path, key: object, dtype, pieces: Callable[[], Iterable[n
                 writer.append(piece)
         finally:
             writer.close()
+    checksums.add(path.parent, path.name)
     return open_array(path)

@@ -7,6 +7,7 @@
     train.sentences.npy       tokens in each sentence: int32
     train.documents.npy       index of each document's first sentence: int64
     heldout.*.npy             the same for the part that is held out for evaluation
+    checksums.json            what was written into these files
 
 A run's `data/` folder is such a folder; the run also keeps its index of examples in it.
 """

@@ -23,8 +23,9 @@ from minielectra.data.text.corpus import lines_of
 from minielectra.data.text.corpus_files import Paths, find_corpus_files, readable_again
 from minielectra.data.wordpiece.rules import Rules
 from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
-from minielectra.errors import InputError
-from minielectra.formats.files import replacing_folder, write_json
+from minielectra.errors import InputError, reason
+from minielectra.formats.checksums import replacing_checked_folder
+from minielectra.formats.files import expanded, write_json
 
 _CHUNK = 4096  # sentences that are encoded at a time
 
@@ -53,7 +54,7 @@ def prepare(
     """
     if not 0 < held_out_fraction < 1:
         raise InputError(f"held-out fraction {held_out_fraction} is not between 0 and 1; 0.05 is usual")
-    out_dir = Path(out_dir).expanduser()
+    out_dir = expanded(out_dir)
     files, documents = _files_or_documents(source, progress)
     _check_target(out_dir, overwrite)
     with _line_source(files, documents, out_dir) as lines:
@@ -66,6 +67,7 @@ def prepare(
         info = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
+            "checksums": True,
             "vocab_size": len(tokenizer),
             "lowercase": tokenizer.lowercase,
             "held_out_fraction": held_out_fraction,
@@ -76,13 +78,13 @@ def prepare(
         if tokenizer.rules != Rules(tokenizer.lowercase):
             info["tokenizer"] = str(tokenizer.rules)
         try:
-            with replacing_folder(out_dir, overwrite=out_dir.exists()) as folder:
+            with replacing_checked_folder(out_dir, overwrite=out_dir.exists()) as folder:
                 tokenizer.save(folder)
                 sentences = sentences_by_part(lines(), sizes, split)
                 counts = _encode(sentences, tokenizer, folder, totals["characters"], progress)
                 write_json(folder / "dataset.json", info | {"parts": counts})
         except OSError as error:
-            problem = f"cannot write the dataset ({error.strerror or error})"
+            problem = f"cannot write the dataset ({reason(error)})"
             raise InputError(f"{out_dir}: {problem}; choose another place") from None
     return Dataset.open(out_dir)
 

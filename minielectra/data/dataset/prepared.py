@@ -13,8 +13,10 @@ from minielectra.data.dataset.examples import EXAMPLE, MAXIMUM_LENGTH, Examples,
 from minielectra.data.dataset.layout import DTYPES, FORMAT, FORMAT_VERSION, PARTS, array_path
 from minielectra.data.dataset.packing import SHORT_TARGET, SINGLE_SEGMENT, pack_pieces
 from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
-from minielectra.errors import InputError
-from minielectra.formats.files import read_json
+from minielectra.errors import InputError, shown
+from minielectra.formats import checksums
+from minielectra.formats.checksums import Damaged, recorded, verify
+from minielectra.formats.files import expanded, read_json
 
 INDEX_VERSION = 1  # of the files that a `DatasetPart` keeps; with a new number they are made again
 _ADVICE = "prepare the dataset again"
@@ -148,26 +150,44 @@ class Dataset:
     @classmethod
     def open(cls, directory: str | PathLike) -> "Dataset":
         """Map a prepared folder into memory. Raises InputError if a file is missing or damaged."""
-        directory = Path(directory).expanduser()
+        directory = expanded(directory)
         path = directory / "dataset.json"
         info = read_json(path, f"{directory}: not a prepared dataset (no dataset.json); prepare one first")
         if info.get("format") != FORMAT:
             raise InputError(f"{path}: not a minielectra dataset; prepare one first")
         version = info.get("version")
         if version != FORMAT_VERSION:
-            raise _damaged(path, f"format version {version}, but this program reads {FORMAT_VERSION}")
+            raise _damaged(path, f"format version {shown(version)}, but this program reads {FORMAT_VERSION}")
         try:
             vocab, size = directory / "vocab.txt", info["vocab_size"]
             tokenizer = WordPieceTokenizer.from_file(vocab, info["lowercase"])
             if len(tokenizer) != size:
-                raise _damaged(vocab, f"{len(tokenizer)} pieces, dataset.json says {size}")
+                raise _damaged(vocab, f"{len(tokenizer)} pieces, dataset.json says {shown(size)}")
             if tokenizer.lowercase != info["lowercase"]:
-                raise _damaged(path, f"lowercase is {info['lowercase']}, but the files beside it disagree")
+                problem = f"lowercase is {shown(info['lowercase'])}, but the files beside it disagree"
+                raise _damaged(path, problem)
             identity = digest([info, tokenizer.vocab])
             parts = [_open_part(directory, name, info["parts"][name], identity) for name in PARTS]
         except (KeyError, TypeError) as error:
             raise _damaged(path, f"entry {error} is missing or wrong") from None
         return cls(directory, info, tokenizer, *parts)
+
+    def verify(self, advice: str = _ADVICE) -> None:
+        """Compare all files with their checksums. Folders that earlier versions prepared have none.
+
+        It takes half a second per GB once the system has read the files, and longer on a slow disk. Raises
+        Damaged, which names the file. advice: the end of its message.
+        """
+        if not self.info.get("checksums"):
+            return
+        names = ["dataset.json", "vocab.txt"]
+        names += [array_path(self.directory, part, kind).name for part in PARTS for kind in DTYPES]
+        try:
+            names += {"tokenizer_config.json"} & set(recorded(self.directory) or ())
+            if not verify(self.directory, names, progress=True):
+                raise Damaged(f"{self.directory / checksums.NAME}: missing")
+        except Damaged as fault:
+            raise Damaged(f"{fault}; {advice}") from None
 
 
 def _open_part(directory: Path, name: str, counts: dict[str, int], identity: str) -> DatasetPart:

@@ -16,7 +16,8 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from minielectra.errors import InputError
+from minielectra.errors import InputError, reason
+from minielectra.formats.files import expanded
 
 Paths = str | PathLike | Iterable[str | PathLike]
 
@@ -50,7 +51,7 @@ def find_corpus_files(paths: Paths, tell: Callable[[str], None] | None = None) -
         paths = [paths]
     found: dict[Path, None] = {}
     for given in paths:
-        found.update(dict.fromkeys(_files_of(Path(given).expanduser(), tell or (lambda _: None))))
+        found.update(dict.fromkeys(_files_of(expanded(given), tell or (lambda _: None))))
     if not found:
         raise InputError("no text given: name at least one file, folder or pattern")
     return list(found)
@@ -123,7 +124,7 @@ def readable_again(files: Iterable[Path | Spooled], folder: str | PathLike | Non
                     with file.open("rb") as pipe:
                         shutil.copyfileobj(pipe, stream, 1 << 20)
                 except OSError as error:
-                    problem = f"cannot be read and kept for the next pass ({error.strerror or error})"
+                    problem = f"cannot be read and kept for the next pass ({reason(error)})"
                     raise InputError(f"{file}: {problem}; write it to a file first") from None
                 file = Spooled(file, stream)
             result.append(file)
@@ -145,13 +146,15 @@ def open_corpus_file(file: Path | Spooled) -> Iterator[BinaryIO]:
             kind, opener = _compression(path, stream)
             yield opened.enter_context(opener(stream)) if opener else stream
     except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise InputError(f"{path}: broken {kind} file ({error}); download or compress it again") from None
+        raise InputError(_broken(path, kind, error)) from None
+    except MemoryError:  # xz may ask for gigabytes
+        raise InputError(f"{path}: needs more memory than there is; compress it in another way") from None
     except PermissionError:
         raise InputError(denied(path)) from None
     except OSError as error:
         if kind and error.errno is None:  # bzip2's
-            raise InputError(f"{path}: broken {kind} file ({error}); download or compress it again") from None
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
+            raise InputError(_broken(path, kind, error)) from None
+        raise InputError(f"{path}: cannot be read ({reason(error)}); check the path") from None
 
 
 def _compression(path: Path, stream: BinaryIO):
@@ -162,6 +165,10 @@ def _compression(path: Path, stream: BinaryIO):
         if path.suffix.lower() == ending or pattern.match(begin):
             return name, opener
     return None, None
+
+
+def _broken(path: Path, kind: str, error: Exception) -> str:
+    return f"{path}: broken {kind} file ({reason(error)}); download or compress it again"
 
 
 def denied(path: Path) -> str:

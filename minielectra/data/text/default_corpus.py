@@ -13,7 +13,8 @@ from os import PathLike
 from pathlib import Path
 
 from minielectra.data.text.documentation import PACKAGES, gather_documents
-from minielectra.formats.files import write_text
+from minielectra.errors import InputError
+from minielectra.formats.files import expanded, make_folder, write_text
 
 _FORMAT = 1  # raise it whenever the text changes
 
@@ -24,12 +25,16 @@ def default_corpus(cache_dir: str | PathLike | None = None) -> Path | list[list[
     cache_dir: where to keep the file, if not in `cache_directory()`. Each line of it is a paragraph. The
     first call takes some ten seconds. Raises InputError if the installation has almost no documentation.
     """
-    path = Path(cache_dir or cache_directory()).expanduser() / _cache_name()
-    if path.is_file():
-        return path
+    try:
+        path = expanded(cache_dir or cache_directory()) / _cache_name()
+        if path.is_file():
+            with path.open("rb"):
+                return path
+    except (OSError, RuntimeError, InputError):  # no home, or a folder that may not be searched
+        return gather_documents()
     documents = gather_documents()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_text(path, "\n".join("".join(line + "\n" for line in document) for document in documents))
     except OSError:  # a read-only home is no reason to fail
         return documents
@@ -37,9 +42,12 @@ def default_corpus(cache_dir: str | PathLike | None = None) -> Path | list[list[
 
 
 def cache_directory() -> Path:
-    """The folder for files that can be made again: `$MINIELECTRA_CACHE`, or the platform's usual place."""
+    """The folder for files that can be made again: `$MINIELECTRA_CACHE`, or the platform's usual place.
+
+    Raises RuntimeError if there is no home directory.
+    """
     if given := os.environ.get("MINIELECTRA_CACHE"):
-        return Path(given).expanduser()
+        return Path(given)
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
     elif sys.platform == "darwin":

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 
-from minielectra.errors import InputError
-from minielectra.formats.files import write_text
+from minielectra.errors import InputError, reason
+from minielectra.formats import limits
+from minielectra.formats.files import check_ordinary, read_bytes, write_text
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -25,7 +26,8 @@ def index_pieces(pieces: Iterable[str], source: str | PathLike) -> dict[str, int
             raise InputError(f"{source}: line {i + 1} is empty; a vocabulary has one piece per line")
         if piece in ids:
             first = ids[piece] + 1
-            raise InputError(f"{source}: line {i + 1} repeats {piece!r} of line {first}; remove one of them")
+            problem = f"line {i + 1} repeats {piece!r:.100} of line {first}"
+            raise InputError(f"{source}: {problem}; remove one of them")
         ids[piece] = i
     missing = [token for token in SPECIAL_TOKENS if token not in ids]
     if missing:
@@ -37,12 +39,13 @@ def index_pieces(pieces: Iterable[str], source: str | PathLike) -> dict[str, int
 def read_vocab_txt(path: str | PathLike) -> list[str]:
     """The pieces in a `vocab.txt`: UTF-8, one per line. Raises InputError."""
     path = Path(path)
+    check_ordinary(path)
     try:
-        raw = path.read_bytes()
+        raw = read_bytes(path, limits.VOCABULARY)
     except FileNotFoundError:
         raise InputError(f"{path}: no such vocabulary file; give the path of a vocab.txt") from None
     except OSError as error:
-        problem = f"cannot read the vocabulary ({error.strerror})"
+        problem = f"cannot read the vocabulary ({reason(error)})"
         raise InputError(f"{path}: {problem}; check the path and its permissions") from None
     try:
         text = raw.decode("utf-8-sig")

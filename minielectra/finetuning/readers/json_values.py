@@ -14,15 +14,16 @@ def json_values(file):
 
     Raises InputError, with the line, for anything else.
     """
-    try:
-        return [(1, json.loads("\n".join(file.lines)))]
-    except json.JSONDecodeError as error:
-        if error.msg != "Extra data":
+    lines = [(line, text) for line, text in numbered(file.lines)]
+    if len(lines) < 2 or not _is_json(lines[0][1]):
+        try:
+            return [(1, json.loads("\n".join(file.lines)))]
+        except json.JSONDecodeError as error:
             raise _not_json(file, error.lineno, error.msg) from None
-    except (ValueError, RecursionError) as error:
-        raise _not_json(file, 1, error) from None
+        except (ValueError, RecursionError) as error:
+            raise _not_json(file, 1, error) from None
     found = []
-    for line, text in numbered(file.lines):
+    for line, text in lines:
         try:
             found.append((line, json.loads(text)))
         except (ValueError, RecursionError) as error:
@@ -47,6 +48,15 @@ def json_records(file):
         if not isinstance(value, dict):
             raise InputError(f"{file.where}:{line}: not a JSON object; give objects, one per line")
     return values
+
+
+def _is_json(line):
+    """Whether a line is a whole value of JSON."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def plain_text(value):

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from minielectra.errors import InputError
+from minielectra.errors import InputError, reason
+from minielectra.formats import limits
 
-LARGEST = 1 << 31  # bytes of text: a few megabytes of gzip can hold a terabyte of it
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
-_CHUNK = 1 << 20  # bytes that are read at a time
+_START, _CHUNK = 16, 1 << 20  # bytes that tell how a file is compressed; bytes that are read at a time
+_PER_LINE = 64  # bytes that a line takes in memory beside its text
 _COMPRESSED = {  # suffix -> first bytes, how to open it
     ".gz": (b"\x1f\x8b\x08", gzip.open),
     ".bz2": (b"BZh", bz2.open),
@@ -81,20 +82,19 @@ def read_file(path, blank=False):
     where = shown_path(path)
     try:
         if str(path) == "-":
-            raw = _contents(sys.stdin.buffer, where)
+            lines = _lines(sys.stdin.buffer, where)
         else:
             with open(path, "rb") as stream:
-                raw = _contents(stream, where)
+                lines = _lines(stream, where)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror or error}); check path and permissions"
-        ) from None
-    # not splitlines(): a text may contain one of Unicode's rarer line separators
-    lines = raw.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").split(b"\n")
-    lines = [_decode(line.removesuffix(b"\r")) for line in lines]
-    if not raw or not (blank or any(line.strip() for line in lines)):
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: cannot be read ({reason(error)}); check path and permissions") from None
+    except MemoryError:
+        raise InputError(f"{where}: needs more memory than there is; split it into smaller files") from None
+    if not lines or not (blank or any(line.strip() for line in lines)):
         raise InputError(f"{where}: empty; give a file with text in it")
     return TextFile(where, "" if str(path) == "-" else _suffix(path), lines)
 
@@ -114,41 +114,87 @@ def _suffix(path):
     return path.suffix.lower()
 
 
-def _contents(stream, where):
-    """All bytes of a stream, decompressed. What they begin with decides, since a pipe has no name."""
-    start = stream.read(_CHUNK)
-    opener = next((opener for first, opener in _COMPRESSED.values() if start.startswith(first)), None)
-    if opener is None:
-        return _bounded(stream, where, start)
-    raw = _bounded(stream, where, start, text=False)
+def _lines(stream, where):
+    """The lines of a stream, decompressed. What it begins with decides, since a pipe has no name."""
+    start = _filled(stream, _START)
+    whole = _Continued(start, stream)
+    kind = next((kind for kind, (first, _) in _COMPRESSED.items() if start.startswith(first)), None)
+    if kind is None or (kind == ".bz2" and _is_plain(start)):
+        return _bounded(whole, where)
     try:
-        with opener(io.BytesIO(raw)) as text:
+        with _COMPRESSED[kind][1](whole) as text:
             return _bounded(text, where)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        if opener is bz2.open and isinstance(error, OSError) and b"\0" not in raw:
-            return raw  # a text may well begin with the letters BZh
-        raise InputError(f"{where}: broken compressed file ({error}); compress it again") from None
+        if getattr(error, "strerror", None):  # of the system, not of the decompressor
+            raise
+        raise InputError(f"{where}: broken compressed file ({reason(error)}); compress it again") from None
 
 
-def _bounded(stream, where, start=b"", text=True):
-    """The rest of a stream after `start`. Raises InputError if it is too large or, as a text, holds a NUL."""
-    parts, size, lines = [], 0, 1
-    part = start or stream.read(_CHUNK)
-    while part:
-        if text and b"\0" in part:
-            line = lines + part.count(b"\n", 0, part.index(b"\0"))
+def _is_plain(start):
+    """Whether what begins with the letters BZh is a text all the same, as no compressed file is."""
+    return start[4:10] != b"1AY&SY" and b"\0" not in start
+
+
+class _Continued(io.RawIOBase):
+    """A stream of which the start was read already."""
+
+    def __init__(self, start, stream):
+        self._start, self._stream = io.BytesIO(start), stream
+
+    def readable(self):
+        return True
+
+    def read(self, size=-1):
+        """As of any stream."""
+        return self._start.read(size) or self._stream.read(size)
+
+    def readinto(self, buffer):
+        """As of any stream."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _filled(stream, size):
+    """The first `size` bytes of a stream, or fewer at its end. A pipe may give them in pieces."""
+    start = b""
+    while len(start) < size and (part := stream.read(size - len(start))):
+        start += part
+    return start
+
+
+def _bounded(stream, where):
+    """The decoded lines of a stream, which is read piece by piece.
+
+    Raises InputError if all of it or one line is too large, and for a NUL, because then it is no text.
+    """
+    lines, rest, size, first = [], [], 0, True
+    while part := stream.read(_CHUNK):
+        if b"\0" in part:
+            line = len(lines) + part.count(b"\n", 0, part.index(b"\0")) + 1
             raise InputError(
                 f"{where}:{line}: a NUL byte, so this is not plain text; convert it to UTF-8, e.g. with iconv"
             )
-        parts.append(part)
-        size, lines = size + len(part), lines + part.count(b"\n")
-        if size > LARGEST:
-            raise InputError(f"{where}: more than {LARGEST >> 30} GiB; split it into smaller files")
-        part = stream.read(_CHUNK)
-    return b"".join(parts)
+        part = part.removeprefix(codecs.BOM_UTF8) if first else part
+        first = False
+        *ended, last = part.split(b"\n")
+        if ended:
+            lines.append(_decode(b"".join([*rest, ended[0]])))
+            lines += map(_decode, ended[1:])
+            rest = []
+        rest.append(last)
+        size += len(part) + _PER_LINE * len(ended)
+        if size > limits.limit(limits.LABELLED):
+            raise InputError(f"{where}: {limits.too_large(limits.LABELLED)}, or split it into smaller files")
+        if sum(map(len, rest)) > limits.limit(limits.LINE):
+            raise InputError(f"{where}:{len(lines) + 1}: a line of {limits.too_large(limits.LINE)}")
+    if any(rest):
+        lines.append(_decode(b"".join(rest)))
+    return lines
 
 
 def _decode(line):
+    line = line.removesuffix(b"\r")
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError:

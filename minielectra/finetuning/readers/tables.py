@@ -14,7 +14,7 @@ import itertools
 from dataclasses import asdict, dataclass
 from math import isfinite
 
-from minielectra.errors import InputError
+from minielectra.errors import InputError, shown
 from minielectra.finetuning.readers.lines import numbered, quoted, read_file, shown_path
 from minielectra.finetuning.readers.rows import read_rows
 
@@ -59,11 +59,15 @@ class TableFormat:
         """The inverse of `to_dict`. Raises InputError for anything else."""
         try:
             made = cls(**values)
-            _READERS[made.kind]
-        except (TypeError, KeyError):
-            raise InputError(
-                f"{quoted(str(values))} is not the format of a table; make it with detect_format"
-            ) from None
+            columns = [
+                column is None or type(column) in (int, str) for column in (made.text, made.pair, made.label)
+            ]
+            texts = isinstance(made.separator, str) and isinstance(made.name, str | None)
+            usable = made.kind in _READERS and all(columns) and texts and len(made.separator) == 1
+        except TypeError:
+            usable = False
+        if not usable or not isinstance(made.header, bool):
+            raise InputError(f"{shown(values)} is not the format of a table; make it with detect_format")
         return made
 
 

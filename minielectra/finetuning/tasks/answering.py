@@ -17,6 +17,7 @@ from minielectra.finetuning.readers.squad_json import has_impossible, read_quest
 from minielectra.finetuning.sequences import Encoded
 from minielectra.finetuning.task_losses import AnsweringLoss
 from minielectra.finetuning.tasks.contract import Task
+from minielectra.formats.json_text import is_number
 
 LONGEST_QUESTION = 64  # tokens; the rest is cut
 MANY_ANSWERS = 10_000  # of one question, from all of its windows: time to forget all but the best
@@ -53,6 +54,8 @@ class Answering(Task):
 
     @classmethod
     def from_settings(cls, settings):
+        if not isinstance(settings["impossible"], bool) or not is_number(settings["threshold"]):
+            raise ValueError("impossible is no truth, or threshold no number")
         return cls(**settings)
 
     def read(self, path, labelled=True, form=None):

@@ -9,7 +9,7 @@ from collections import Counter
 
 import numpy as np
 
-from minielectra.errors import InputError
+from minielectra.errors import InputError, shown
 from minielectra.finetuning.heads import ElectraForSequenceClassification
 from minielectra.finetuning.metrics import scores as metrics
 from minielectra.finetuning.readers.lines import quoted, read_file
@@ -17,7 +17,8 @@ from minielectra.finetuning.readers.table_detection import detect_format, format
 from minielectra.finetuning.readers.tables import TableFormat, numeric_labels, read_examples
 from minielectra.finetuning.sequences import Encoded, truncated_pair
 from minielectra.finetuning.task_losses import ClassificationLoss, RegressionLoss
-from minielectra.finetuning.tasks.contract import Task
+from minielectra.finetuning.tasks.contract import Task, checked_labels
+from minielectra.formats.json_text import is_number
 from minielectra.ops import softmax_forward
 
 # GLUE's tasks and the metrics it reports for each (Wang et al. 2018, table 1). The first one decides which
@@ -89,8 +90,10 @@ class Classification(Task):
 
     @classmethod
     def from_settings(cls, settings):
-        form = TableFormat.from_dict(settings["format"])
-        return cls(settings["name"], form, settings["labels"], settings["scale"])
+        form, scale = TableFormat.from_dict(settings["format"]), settings["scale"]
+        if not is_number(scale) or scale <= 0:
+            raise ValueError(f"scale is {shown(scale)}")
+        return cls(settings["name"], form, checked_labels(settings["labels"], at_least=1), scale)
 
     def read(self, path, labelled=True, form=None):
         """The examples of a file like the training file; unlabelled ones may also be bare lines."""

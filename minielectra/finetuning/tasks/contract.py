@@ -12,8 +12,9 @@ The walk of an example, and the method that takes each step:
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from minielectra.errors import InputError
+from minielectra.errors import InputError, shown
 from minielectra.finetuning.finetuning_config import FinetuningConfig
+from minielectra.formats.json_text import is_texts
 
 FORMS = ("training", "lines")  # like the training file, or plain lines: a text or a sentence on each
 
@@ -53,7 +54,10 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def from_settings(cls, settings):
-        """The task that `settings` describes. Raises KeyError, TypeError or ValueError if there is none."""
+        """The task that `settings`, from a file, describes.
+
+        Raises KeyError, TypeError or ValueError if there is none.
+        """
 
     @abstractmethod
     def read(self, path, labelled=True, form=None):
@@ -114,3 +118,10 @@ class Task(ABC):
         `check_official` has accepted the examples.
         """
         raise NotImplementedError(f"{type(self).__name__} accepts --official, so it must write the file")
+
+
+def checked_labels(labels, at_least):
+    """`labels` from a file, if they are so many different texts or more. Raises ValueError otherwise."""
+    if not is_texts(labels) or not at_least <= len(set(labels)) == len(labels):
+        raise ValueError(f"labels are {shown(labels)}")
+    return labels

@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 
 from minielectra.data.windows import windows
-from minielectra.errors import InputError
+from minielectra.errors import InputError, shown
 from minielectra.finetuning.heads import ElectraForTokenClassification
 from minielectra.finetuning.metrics import scores as metrics
 from minielectra.finetuning.metrics.spans import find_scheme, span_scores, spans
@@ -17,8 +17,11 @@ from minielectra.finetuning.readers.conll import count_columns, read_plain_sente
 from minielectra.finetuning.readers.lines import quoted, read_file
 from minielectra.finetuning.sequences import Encoded
 from minielectra.finetuning.task_losses import TaggingLoss
-from minielectra.finetuning.tasks.contract import Task
+from minielectra.finetuning.tasks.contract import Task, checked_labels
+from minielectra.formats.json_text import is_integer
 from minielectra.ops import softmax_forward
+
+FIELDS = 10**6  # more than any line has
 
 
 class Tagging(Task):
@@ -54,6 +57,14 @@ class Tagging(Task):
 
     @classmethod
     def from_settings(cls, settings):
+        checked_labels(settings["labels"], at_least=2)
+        for name in ("word", "tag", "columns"):
+            value = settings.get(name)
+            if not is_integer(value, -FIELDS, FIELDS) and not (name == "columns" and value is None):
+                raise ValueError(f"{name} is {shown(value)}")
+        separator = settings.get("separator")
+        if separator is not None and (not isinstance(separator, str) or not separator):
+            raise ValueError(f"separator is {shown(separator)}")
         return cls(**settings)
 
     def read(self, path, labelled=True, form=None):
