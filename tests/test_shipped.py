@@ -67,7 +67,7 @@ def test_its_files_take_at_most_five_megabytes(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_towers_are_a_pair_with_useful_weights(name):
     fields, state, tower = read_towers(name, "electra")
-    assert tower == HOME / name / "discriminator" and 0 < fields["generator_width"] < 1
+    assert tower == HOME / name / "discriminator" and 0 < fields["generator_width"] <= 1
     assert all(np.isfinite(array).all() and array.any() for array in state.values() if array.ndim == 2)
 
 

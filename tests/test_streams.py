@@ -100,9 +100,14 @@ def closed_pipe():
 TRAINING = ["--steps", "3", "--eval-every", "1", *TINY]
 
 
-@pytest.mark.parametrize("closed", [("stdout",), ("stderr",), ("stdout", "stderr")], ids="+".join)
+def slow(value):
+    """A value of a parameter for the slow tests: it trains, and draws all pictures."""
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("closed", ["stdout+stderr", slow("stdout"), slow("stderr")])
 def test_training_goes_on_without_readers(tmp_path, corpus, closed):
-    pipes = {name: closed_pipe() for name in closed}
+    pipes = {name: closed_pipe() for name in closed.split("+")}
     done = run("train", "--out", tmp_path / "run", "--corpus", corpus, *TRAINING, **pipes)
     for pipe in pipes.values():
         os.close(pipe)
@@ -111,7 +116,7 @@ def test_training_goes_on_without_readers(tmp_path, corpus, closed):
     assert b"Traceback" not in (done.stderr or b"") and b"Exception ignored" not in (done.stderr or b"")
 
 
-@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"])
+@pytest.mark.parametrize("closed", ["0<&- 1>&- 2>&-", slow("1>&-"), slow("2>&-"), slow("1>&- 2>&-")])
 def test_training_goes_on_with_closed_streams(tmp_path, corpus, closed):
     words = ["train", "--out", tmp_path / "run", "--corpus", corpus, *TRAINING]
     line = " ".join(map(str, [sys.executable, "-m", "minielectra", *words, closed]))

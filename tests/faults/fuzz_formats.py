@@ -311,8 +311,8 @@ def run_command(words):
     """A command line in this process -> its status."""
     from minielectra.plots import style
 
-    style.DPI = 20
     with (
+        mock.patch.object(style, "DPI", 20),
         mock.patch("minielectra.cli.pretraining_commands._draw"),
         mock.patch("minielectra.cli.finetuning_commands._draw"),
     ):

@@ -120,8 +120,8 @@ def run(words):
     from minielectra.cli.entry import main
     from minielectra.plots import style
 
-    style.DPI = 20  # which saves time
     with contextlib.ExitStack() as patches:
+        patches.enter_context(mock.patch.object(style, "DPI", 20))  # which saves time
         if words[0] in ("train", "finetune"):  # `plot` is a scenario of its own
             for module in ("pretraining_commands", "finetuning_commands"):
                 patches.enter_context(mock.patch(f"minielectra.cli.{module}._draw"))
