@@ -10,8 +10,8 @@ from minielectra.settings import find_field, parse_value
 # Each preset: fields of ElectraConfig, then fields of PretrainingConfig, that differ from the defaults (which
 # are ELECTRA-small's).
 PRESETS = {
-    # A few minutes on a laptop, in whole words. docs/tiny.md and docs/LOG.md have the measurements behind these
-    # numbers.
+    # A few minutes on a laptop, in whole words. docs/tiny.md and docs/LOG.md have the measurements behind
+    # these numbers.
     "tiny": (
         {
             "vocab_size": 4096,
