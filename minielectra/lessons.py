@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minielectra.errors import InputError
-from minielectra.formats.files import read_json, write_text
+from minielectra.formats.files import write_text
+from minielectra.formats.reading import read_json
 
 FOLDER = Path(__file__).resolve().parent.parent / "lessons"
 HEADER = re.compile(

@@ -12,7 +12,8 @@ import pytest
 
 from minielectra.errors import InputError
 from minielectra.formats import files
-from minielectra.formats.files import read_json, replacing, replacing_folder, write_json, write_text
+from minielectra.formats.files import replacing, replacing_folder, write_json, write_text
+from minielectra.formats.reading import read_json
 
 linux_like = pytest.mark.skipif(os.name == "nt", reason="links, modes and locks as on Unix")
 

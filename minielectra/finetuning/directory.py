@@ -16,8 +16,9 @@ from minielectra.errors import InputError, reason, shown
 from minielectra.finetuning import tasks
 from minielectra.finetuning.foreign import read_foreign_task
 from minielectra.finetuning.loop import LabelledSet, evaluate, predict
-from minielectra.formats.files import read_json, write_text
+from minielectra.formats.files import write_text
 from minielectra.formats.json_text import is_integer, is_number, is_texts, json_text
+from minielectra.formats.reading import read_json
 from minielectra.nn.parameters import replica
 
 TASK_FILE, RESULTS_FILE = "task.json", "results.json"

@@ -20,7 +20,7 @@ from minielectra.finetuning.tasks.answering import Answering
 from minielectra.finetuning.tasks.classification import Classification
 from minielectra.finetuning.tasks.tagging import Tagging
 from minielectra.formats import huggingface
-from minielectra.formats.files import read_json
+from minielectra.formats.reading import read_json
 
 LINES = TableFormat("lines", pair=1)  # a text per line, with a TAB before the second text of a pair
 

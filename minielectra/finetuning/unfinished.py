@@ -20,9 +20,10 @@ import numpy as np
 from minielectra.errors import InputError, reason, shown
 from minielectra.finetuning.experiment_settings import CHANGEABLE, PATHS, ExperimentSettings
 from minielectra.finetuning.loop import SeedResult, Standing, better
-from minielectra.formats.files import read_json, remove_folder, write_text
+from minielectra.formats.files import remove_folder, write_text
 from minielectra.formats.json_text import is_number, json_text
 from minielectra.formats.locks import vacant
+from minielectra.formats.reading import read_json
 from minielectra.pretrained.shipped import is_shipped
 from minielectra.runs.checkpoints import (
     list_checkpoints,

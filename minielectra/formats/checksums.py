@@ -18,7 +18,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from minielectra.errors import InputError
-from minielectra.formats.files import finish_file, read_json, replacing_folder, write_text
+from minielectra.formats.files import finish_file, replacing_folder, write_text
+from minielectra.formats.reading import read_json
 
 NAME, FORMAT = "checksums.json", "minielectra-checksums-1"
 _PIECE = 1 << 18  # bytes that are read at a time

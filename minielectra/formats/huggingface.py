@@ -7,7 +7,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from minielectra.errors import InputError, reason
-from minielectra.formats.files import make_folder, read_json, replacing, write_json
+from minielectra.formats.files import make_folder, replacing, write_json
+from minielectra.formats.reading import read_json
 from minielectra.formats.weights import find_arrays
 from minielectra.nn.parameters import misfits
 

@@ -19,7 +19,8 @@ from os import PathLike
 from pathlib import Path
 
 from minielectra.errors import InputError
-from minielectra.formats.files import check_links, clear_leftovers, is_leftover, make_folder
+from minielectra.formats.files import clear_leftovers, is_leftover, make_folder
+from minielectra.formats.reading import check_links
 
 try:
     import fcntl

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from minielectra.errors import InputError, reason, shown
 from minielectra.formats import int8_weights
-from minielectra.formats.files import read_json
+from minielectra.formats.reading import read_json
 
 FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 TOWERS = "towers.safetensors"  # of both towers; each one's own arrays have its directory's name as a prefix

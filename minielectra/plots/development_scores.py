@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minielectra.formats.files import read_json
+from minielectra.formats.reading import read_json
 from minielectra.plots import style
 
 COLORS = {"pre-trained": style.BLUE, "from scratch": style.ORANGE}

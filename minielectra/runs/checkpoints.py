@@ -26,8 +26,9 @@ from safetensors.numpy import load_file, save_file
 from minielectra.backend import to_host
 from minielectra.errors import InputError, reason, shown
 from minielectra.formats.checksums import Damaged, replacing_checked_folder, verify
-from minielectra.formats.files import check_ordinary, read_json, remove_folder, set_aside
+from minielectra.formats.files import remove_folder, set_aside
 from minielectra.formats.json_text import is_integer, is_number, json_text
+from minielectra.formats.reading import check_ordinary, read_json
 
 FORMAT = "minielectra-checkpoint-1"
 _NAME = re.compile(r"step-(\d{8,})")

@@ -11,8 +11,9 @@ import numpy as np
 
 from minielectra.errors import InputError
 from minielectra.formats import limits
-from minielectra.formats.files import append_text, check_ordinary, read_bytes, set_aside, write_text
+from minielectra.formats.files import append_text, set_aside, write_text
 from minielectra.formats.json_text import is_integer, is_number, json_text, parse_json
+from minielectra.formats.reading import check_ordinary, read_bytes
 
 _NEEDED = ("tokens", "seconds")  # what the trainer counts on, if it is there
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from minielectra.errors import InputError, reason, shown
 from minielectra.formats import limits
-from minielectra.formats.files import check_ordinary
+from minielectra.formats.reading import check_ordinary
 
 
 class Array(NamedTuple):

@@ -24,9 +24,10 @@ import numpy as np
 
 from minielectra import __version__
 from minielectra.errors import InputError, reason, shown
-from minielectra.formats.files import check_links, make_folder, read_json, write_json
+from minielectra.formats.files import make_folder, write_json
 from minielectra.formats.json_text import is_integer
 from minielectra.formats.locks import vacant
+from minielectra.formats.reading import check_links, read_json
 
 FORMAT = "minielectra-run-1"
 _NUMERIC = ("minielectra", "numpy")  # whose versions may change results

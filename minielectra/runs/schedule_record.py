@@ -20,7 +20,8 @@ import numpy as np
 
 from minielectra.errors import InputError
 from minielectra.formats.checksums import Damaged
-from minielectra.formats.files import check_ordinary, flush_file, open_for_appending, replacing
+from minielectra.formats.files import flush_file, open_for_appending, replacing
+from minielectra.formats.reading import check_ordinary
 
 NAME = "schedule.bin"
 _MAGIC = b"minielectra-schedule-1\n"

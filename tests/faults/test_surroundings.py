@@ -14,7 +14,7 @@ from minielectra.cli.entry import main
 from minielectra.data.text import default_corpus as module
 from minielectra.data.text.default_corpus import default_corpus
 from minielectra.errors import InputError
-from minielectra.formats.files import read_json
+from minielectra.formats.reading import read_json
 
 unix = pytest.mark.skipif(os.name == "nt", reason="as on Unix")
 

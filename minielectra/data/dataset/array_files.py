@@ -11,7 +11,8 @@ import numpy as np
 
 from minielectra.errors import InputError, reason
 from minielectra.formats import checksums
-from minielectra.formats.files import check_ordinary, make_folder, replacing
+from minielectra.formats.files import make_folder, replacing
+from minielectra.formats.reading import check_ordinary
 
 _SMALL = 1 << 25  # bytes of a mapped file that may stay in the process: mapping pages again costs time
 

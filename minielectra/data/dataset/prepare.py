@@ -25,7 +25,8 @@ from minielectra.data.wordpiece.rules import Rules
 from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
 from minielectra.errors import InputError, reason
 from minielectra.formats.checksums import replacing_checked_folder
-from minielectra.formats.files import expanded, write_json
+from minielectra.formats.files import write_json
+from minielectra.formats.reading import expanded
 
 _CHUNK = 4096  # sentences that are encoded at a time
 

@@ -16,7 +16,7 @@ from minielectra.data.wordpiece.tokenizer import WordPieceTokenizer
 from minielectra.errors import InputError, shown
 from minielectra.formats import checksums
 from minielectra.formats.checksums import Damaged, recorded, verify
-from minielectra.formats.files import expanded, read_json
+from minielectra.formats.reading import expanded, read_json
 
 INDEX_VERSION = 1  # of the files that a `DatasetPart` keeps; with a new number they are made again
 _ADVICE = "prepare the dataset again"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from minielectra.errors import InputError, reason
-from minielectra.formats.files import expanded
+from minielectra.formats.reading import expanded
 
 Paths = str | PathLike | Iterable[str | PathLike]
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from minielectra.data.text.documentation import PACKAGES, gather_documents
 from minielectra.errors import InputError
-from minielectra.formats.files import expanded, make_folder, write_text
+from minielectra.formats.files import make_folder, write_text
+from minielectra.formats.reading import expanded
 
 _FORMAT = 1  # raise it whenever the text changes
 

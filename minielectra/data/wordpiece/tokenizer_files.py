@@ -22,7 +22,8 @@ from minielectra.data.wordpiece.rules import Rules, truth
 from minielectra.data.wordpiece.tokenizer_json import TokenizerJson
 from minielectra.data.wordpiece.vocabulary import SPECIAL_TOKENS, read_vocab_txt, write_vocab_txt
 from minielectra.errors import InputError, shown
-from minielectra.formats.files import read_json, write_json
+from minielectra.formats.files import write_json
+from minielectra.formats.reading import read_json
 
 CONFIG, BOTH = "tokenizer_config.json", "tokenizer.json"
 _ADDED, _SPECIAL_MAP = "added_tokens.json", "special_tokens_map.json"

@@ -5,7 +5,7 @@ from pathlib import Path
 from minielectra.data.wordpiece.added_tokens import AddedToken, storable
 from minielectra.data.wordpiece.rules import Rules, truth
 from minielectra.errors import InputError, shown
-from minielectra.formats.files import read_json
+from minielectra.formats.reading import read_json
 
 
 class TokenizerJson:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from minielectra.errors import InputError, reason
 from minielectra.formats import limits
-from minielectra.formats.files import check_ordinary, read_bytes, write_text
+from minielectra.formats.files import write_text
+from minielectra.formats.reading import check_ordinary, read_bytes
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
