@@ -71,7 +71,9 @@ def _facts(run, objective):
         "parameters": f"{objective.parameters.size / 1e6:.2f}",
         "layers": config.num_hidden_layers,
         "hidden": config.hidden_size,
-        "generator_hidden": gen_config.hidden_size,
+        "generator": "which has the same encoder and a head of its own"
+        if objective.config.tie_encoders
+        else f"{gen_config.hidden_size} wide",
         "longest": config.max_position_embeddings,
         "seq_length": objective.config.seq_length,
         "tokens": f"{tokens / 1e6:.1f}",

@@ -51,12 +51,15 @@ def open_towers(directory):
 
 def save_compact(towers, directory, tokenizer):
     """Write towers {name: Electra} as a compact pair into the folder `directory`. Raises OSError."""
+    states = {name: tower.standalone_state() for name, tower in towers.items()}
     state = {}
     for name, tower in towers.items():
         make_folder(Path(directory) / name)
         huggingface.save_description(tower, Path(directory) / name, tokenizer)
-        for key, array in tower.standalone_state().items():
-            state[key if key.startswith(f"{EMBEDDINGS}.") else f"{name}.{key}"] = array
+        for key, array in states[name].items():
+            shared = all(key in other and np.array_equal(array, other[key]) for other in states.values())
+            shared &= key.startswith("electra.")
+            state[key if shared else f"{name}.{key}"] = array
     save_int8(state, Path(directory) / TOWERS)
 
 
