@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -102,6 +103,18 @@ def test_what_strangers_wrote_is_not_repeated(tmp_path):
             with pytest.raises(InputError) as refusal, locked(path, "here"):
                 pass
         assert str(refusal.value) == f"here: in use by {shown}; wait for it to end, or stop it"
+
+
+def test_an_owner_that_has_not_signed_yet_is_waited_for(tmp_path):
+    path = tmp_path / LOCK_NAME
+    with locked(path, "here"):
+        signature = path.read_text()
+        path.write_text("")
+        signing = threading.Timer(0.1, path.write_text, [signature])
+        signing.start()
+        with pytest.raises(InputError, match=f"in use by process {os.getpid()} "), locked(path, "here"):
+            pass
+        signing.join()
 
 
 def test_without_locks_in_the_file_system_work_goes_on(tmp_path, monkeypatch):

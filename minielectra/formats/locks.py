@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -32,6 +33,7 @@ except ImportError:  # everything else
     msvcrt = None
 
 LOCK_NAME = ".lock"
+_PATIENCE = 1.0  # seconds that the owner of a lock has for writing its name into it
 _FAR = 1 << 30  # Windows keeps others from reading what is locked, so a byte far behind the text is
 
 
@@ -189,13 +191,22 @@ def _signature() -> str:
     return f"process {os.getpid()} ({command}) on {platform.node() or 'this machine'} since {since}"
 
 
-def _owner(descriptor: int) -> str:
-    """The signature in a lock file."""
+def _read(descriptor: int) -> str:
+    """The text of a lock file; empty if another program keeps us from reading it."""
     try:
         os.lseek(descriptor, 0, os.SEEK_SET)
-        text = os.read(descriptor, 400).decode("utf-8", "replace")
+        return os.read(descriptor, 400).decode("utf-8", "replace")
     except OSError:
-        text = ""
-    if not text.startswith("process "):  # it is being written, or somebody else wrote the file
+        return ""
+
+
+def _owner(descriptor: int) -> str:
+    """The signature in a lock file. Its owner has locked it, but perhaps not signed it yet: wait a moment."""
+    text = _read(descriptor)
+    patience_ends = time.monotonic() + _PATIENCE
+    while not text and time.monotonic() < patience_ends:
+        time.sleep(0.01)
+        text = _read(descriptor)
+    if not text.startswith("process "):  # somebody else wrote the file
         return "another process"
     return "".join(character if character.isprintable() else "?" for character in text)
