@@ -17,6 +17,11 @@ something:
   offset, so the head looks at that
   neighbour.
 
+With `word_vectors=cooccurrence`, either of them starts with word vectors of the same size that come from the
+training text (electra/word_vectors.py). The output bias of the masked language model starts with the
+logarithms of the words' frequencies. So a run need not begin by learning which words are frequent and which
+are alike.
+
 Everything stays trainable and the architecture is ELECTRA's, so checkpoints are interchangeable. Only the
 start differs.
 """
@@ -24,20 +29,24 @@ start differs.
 import numpy as np
 
 from minielectra.backend import Purpose
+from minielectra.electra.word_vectors import cooccurrence_vectors, log_frequencies, spread
 
 FASTEST = 2.5  # radians per position: tells direct neighbours apart
 SHARPNESS = 1.5  # scale of the query: 16 features then give a neighbour half the attention (docs/LOG.md)
 FREQUENCIES = 16  # at most; each takes two features
 
 
-def initialize(objective, seed):
-    """Fill the parameters of a pre-training objective as its setting `initialization` says.
+def initialize(objective, seed, tokens=None):
+    """Fill the parameters of a pre-training objective, as `initialization` and `word_vectors` of its settings
+    say.
 
-    A pure function of the seed.
+    tokens [N] int: the training text, for word vectors from co-occurrence; without it they are random. A pure
+    function of text and seed.
     """
     random = np.random.default_rng([seed, Purpose.INITIALIZATION])
     config, seq_length = objective.model_config, objective.config.seq_length
     local = objective.config.initialization == "local_attention"
+    towers = objective.towers.values()
     parameters = objective.parameters
     state = {}
     for name, shape in parameters.shapes.items():
@@ -48,14 +57,28 @@ def initialize(objective, seed):
         else:
             deviation = shape[-1] ** -0.5 if local else config.initializer_range
             state[name] = deviation * truncated_normal(random, shape)
+    width = _position_width(config, towers) if local else 0
     if local:
-        towers = objective.towers.values()
-        width = _position_width(config, towers)
         _positions(state, config, width, seq_length)
         for tower in towers:
             _look_at_neighbours(state, tower.prefix, tower.config, width, seq_length)
+    if tokens is not None and objective.config.word_vectors == "cooccurrence":
+        deviation = config.embedding_size**-0.5 if local else config.initializer_range
+        _words_from_text(state, spread(tokens), towers, width, deviation, random)
     state["electra.embeddings.word_embeddings.weight"][config.pad_token_id] = 0.0  # as Hugging Face does
     parameters.load_state(state)
+
+
+def _words_from_text(state, tokens, towers, start, deviation, random):
+    """Set the word vectors from feature `start` on, and the bias of each masked language model."""
+    table = state["electra.embeddings.word_embeddings.weight"]
+    width = table.shape[1] - start
+    vectors = cooccurrence_vectors(tokens, len(table), min(width, len(table) - 1), random)
+    table[:, start : start + vectors.shape[1]] = deviation * np.sqrt(width) * vectors
+    for tower in towers:
+        bias = f"{tower.prefix}generator_lm_head.bias"
+        if bias in state:
+            state[bias] = log_frequencies(tokens, len(table))
 
 
 def truncated_normal(random, shape):

@@ -34,6 +34,7 @@ PRESETS = {
             "generator_width": 0.5,
             "sample_temperature": 1.5,
             "initialization": "local_attention",
+            "word_vectors": "cooccurrence",
         },
     ),
     # To be fine-tuned, after an hour on two cores: whole words, and one encoder that both losses train
@@ -62,6 +63,7 @@ PRESETS = {
             "single_segment_fraction": 0.3,
             "short_fraction": 0.15,
             "initialization": "local_attention",
+            "word_vectors": "cooccurrence",
         },
     ),
     # The official ones: paper, table 6, and the released code.

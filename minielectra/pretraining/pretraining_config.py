@@ -68,6 +68,11 @@ class PretrainingConfig(TrainingConfig):
         "where training starts: see electra/initialization.py",
         choices=("official", "local_attention"),
     )
+    word_vectors: str = setting(
+        "random",
+        "where the word vectors start; cooccurrence: from which words stand beside which in the text",
+        choices=("random", "cooccurrence"),
+    )
 
     def __post_init__(self):
         super().__post_init__()

@@ -88,7 +88,7 @@ class Trainer:
         dataset = self._open_dataset()
         self.model_config, self.config = self._configurations(dataset.tokenizer)
         objective = objectives.make(self.model_config, self.config, xp)
-        self._initialize(objective)
+        self._initialize(objective, dataset)
         with closing(make_engine(objective, settings.threads, settings.workers)) as self.engine:
             self._set_up(dataset)
             return self._train()
@@ -132,9 +132,11 @@ class Trainer:
             )
         return {"vocab_size": size, "pad_token_id": tokenizer.pad_id}
 
-    def _initialize(self, objective):
-        """Weights to start from. They are overwritten if there is a checkpoint."""
-        if self.settings.init and not list_checkpoints(self.folder):
+    def _initialize(self, objective, dataset):
+        """Weights to start from, or any if there is a checkpoint: it overwrites them."""
+        if list_checkpoints(self.folder):
+            initialize(objective, self.settings.seed)
+        elif self.settings.init:
             if self._initial is None:
                 self._initial = read_towers(
                     self.settings.init, self.config.objective, self.config.tie_encoders
@@ -142,7 +144,7 @@ class Trainer:
             objective.parameters.load_state(self._initial)
             self._initial = None
         else:
-            initialize(objective, self.settings.seed)
+            initialize(objective, self.settings.seed, dataset.train.tokens)
 
     def _set_up(self, dataset):
         """Batches, evaluation, logs and the schedule; all of it recorded in run.json and vocab.txt."""
