@@ -4,9 +4,12 @@ import contextlib
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
+
+from minielectra.runs.schedule_record import Planned
 
 SIZES = {
     "vocab_size": 120,
@@ -22,10 +25,37 @@ SIZES = {
 SET = [word for name, value in SIZES.items() for word in ("--set", f"{name}={value}")]
 TRAIN = ["train", "--corpus", "text.txt", "--out", "run", "--steps", "8", "--eval-every", "2", *SET]
 TRAIN += ["--checkpoint-every", "2", "--keep", "2", "--workers", "plain"]
+BY_THE_CLOCK = [*TRAIN[: TRAIN.index("--steps")], "--minutes", "1", *TRAIN[TRAIN.index("--steps") + 2 :]]
 FINETUNE = ["finetune", "sst-2", "--model", "run", "--train", "sst.tsv", "--out", "sst", "--epochs", "1"]
 FINETUNE += ["--max-length", "16", "--batch-size", "4", "--seeds", "2", "--threads", "1"]
 FINETUNE += ["--checkpoint-every", "3"]
 VARIES = ("seconds", "tokens_per_second")  # figures that no two runs share
+
+
+class EightSteps:
+    """Stands for the clock of a run of --minutes: eight steps fit in, whatever they take."""
+
+    steps = None
+
+    def __init__(self, *_):
+        pass
+
+    def go_on(self, record):
+        """The steps say all."""
+
+    def plan(self, step):
+        """Decide about a step as a clock would."""
+        return Planned(step / 8, step % 2 == 1, step % 2 == 1, step == 7, step / 8)
+
+    def evaluated(self, seconds, slowness):
+        """Costs do not matter."""
+
+    def saved(self, seconds):
+        """Nor here."""
+
+    def seconds_left(self):
+        """For the bar."""
+        return 1.0
 
 
 class Scenario(NamedTuple):
@@ -68,8 +98,8 @@ def _same(words):
     return lambda: words
 
 
-def _train_again():
-    return ["train", "--resume", "run", "--workers", "plain"] if Path("run/run.json").exists() else TRAIN
+def _train_again(words=TRAIN):
+    return ["train", "--resume", "run", "--workers", "plain"] if Path("run/run.json").exists() else words
 
 
 def _finetune_again():
@@ -89,6 +119,7 @@ PREDICT = ["predict", "sst", "sst.tsv", "--official", "answers.tsv"]
 SCENARIOS = [
     Scenario("train", TRAIN, _train_again, _copy("text.txt")),
     Scenario("train --resume", ["train", "--resume", "run"], _train_again, _copy("text.txt", "run")),
+    Scenario("train --minutes", BY_THE_CLOCK, partial(_train_again, BY_THE_CLOCK), _copy("text.txt")),
     Scenario("prepare", PREPARE, _same(PREPARE), _copy("text.txt"), ("there already is a dataset",)),
     Scenario("finetune", FINETUNE, _finetune_again, _copy("run", "sst.tsv", "text.txt")),
     Scenario(
@@ -119,9 +150,11 @@ def run(words):
         return 0
     from minielectra.cli.entry import main
     from minielectra.plots import style
+    from minielectra.pretraining import choose_schedule
 
     with contextlib.ExitStack() as patches:
         patches.enter_context(mock.patch.object(style, "DPI", 20))  # which saves time
+        patches.enter_context(mock.patch.object(choose_schedule, "ClockSchedule", EightSteps))
         if words[0] in ("train", "finetune"):  # `plot` is a scenario of its own
             for module in ("pretraining_commands", "finetuning_commands"):
                 patches.enter_context(mock.patch(f"minielectra.cli.{module}._draw"))
