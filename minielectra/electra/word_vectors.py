@@ -15,7 +15,7 @@ takes seconds, and saves a short run most of the steps in which it would learn w
 import numpy as np
 
 OFFSETS = (-2, -1, 1, 2)
-CONTEXTS = 2000  # the most frequent words; the others are no contexts
+CONTEXTS = 500  # the most frequent words; 2 000 are no better
 LARGEST = 1 << 26  # elements of the matrix: with a large vocabulary there are fewer contexts
 COUNTED = 1 << 23  # tokens at most; of a longer text, pieces that are spread over it
 PIECES = 64
@@ -25,7 +25,7 @@ OVERSAMPLING, ITERATIONS = 16, 3  # of the randomised decomposition
 
 
 def spread(tokens, most=COUNTED):
-    """At most `most` of the tokens [N], in PIECES of neighbouring ones that are spread evenly -> [M] int64."""
+    """At most `most` of the tokens [N], in PIECES that are spread evenly over them -> [M] int64."""
     if len(tokens) <= most:
         return np.asarray(tokens, np.int64)
     length = most // PIECES
