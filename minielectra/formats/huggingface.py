@@ -14,6 +14,7 @@ from minielectra.nn.parameters import misfits
 
 TIED = "generator_lm_head.weight"  # the word table again, in files that spell it out
 ENCODER = "electra."  # before the names of embeddings and encoder, in every model that has a head
+OWN_TYPE = "minielectra"  # model_type of what transformers cannot compute (finetuning/heads.py)
 CONSTANT = "embeddings.position_ids"  # 0, 1, 2, …, which older versions wrote
 UNSUPPORTED = ("is_decoder", "add_cross_attention")  # would change what is computed
 
@@ -110,6 +111,12 @@ def _only_lacks_the_head(expected, found):
     return fits and any(name not in found for name in expected if name not in encoder)
 
 
+def is_our_own(directory):
+    """Whether the model in a directory is one that transformers cannot compute. Raises InputError."""
+    path = Path(directory) / "config.json"
+    return read_json(path, f"{path}: missing").get("model_type") == OWN_TYPE
+
+
 def load_config(directory, kind):
     """The configuration in a directory's config.json, as an instance of `kind`, a class with
     `from_huggingface`.
@@ -118,7 +125,7 @@ def load_config(directory, kind):
     """
     path = Path(directory) / "config.json"
     config = read_json(path, f"{directory}: neither a run (run.json) nor a model directory (config.json)")
-    if config.get("model_type", "electra") != "electra":
+    if config.get("model_type", "electra") not in ("electra", OWN_TYPE):
         raise InputError(f"{path}: model_type is {config['model_type']!r:.100}, expected 'electra'")
     if config.get("position_embedding_type", "absolute") != "absolute":
         raise InputError(

@@ -6,8 +6,9 @@ A safetensors file of this kind holds, in place of a matrix W [R, C] called NAME
     NAME.scale    float32  [R]       s      (float16 is read, too)
 
 and means W = s·Q, row by row. The writer takes s = max |W| / 127 of the row and rounds W / s to the nearest
-integer, so that no weight is off by more than half a scale: |W - s·Q| ≤ s / 2. Vectors (biases, and the
-parameters of layer normalization) stay float32: they are a hundredth of a model.
+integer, so that no weight is off by more than half a scale: |W - s·Q| ≤ s / 2. A row is an output of a
+linear layer, or an entry of a table, and a large weight in one costs the others no precision. Vectors
+(biases, and the parameters of layer normalization) stay float32: they are a hundredth of a model.
 """
 
 from os import PathLike

@@ -137,6 +137,18 @@ def locked_beside(folder: str | PathLike) -> Iterator[None]:
                 parent.rmdir()
 
 
+def is_held(path: str | PathLike) -> bool:
+    """Whether a process holds the lock file `path`. If none does, it is taken for a moment to find out."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:  # most likely, it is not there
+        return False
+    try:
+        return not _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _acquire(path: Path, folder) -> int:
     """The descriptor of the locked file. It is not inherited by other programs that this process starts."""
     while True:
