@@ -34,6 +34,9 @@ class Objective(Protocol):
     def rate_factor(self, name):
         """What the learning rate of the parameter `name` is multiplied by."""
 
+    def frozen(self, batch):
+        """Stretches (start, stop) of the flat buffer that a step with this batch must not update."""
+
     def forward(self, batch, normalizers, context):
         """-> outcome, cache.
 
@@ -51,7 +54,16 @@ class Optimizer(Protocol):
     """Turns gradients into new weights. Made as Kind(parameters, config, moments, rate_factor)."""
 
     MOMENTS: tuple  # names of the arrays [P] that it remembers from step to step
-    blocks: list  # stretches of the flat buffer, with `start` and `stop`, that can be updated independently
+    # Stretches of the flat buffer, in order, that can be updated independently, with `start`, `stop` and
+    # `cost` (in multiply-adds of a matrix product).
+    blocks: list
+
+    @classmethod
+    def flops(cls, parameters, config, names=None):
+        """Operations of one update -> (in matrix products, elementwise). Takes no memory.
+
+        names: of the parameters that are updated; default: all.
+        """
 
     def share(self, index, count):
         """Numbers of the blocks that worker `index` of `count` updates; each block is in one share."""
@@ -77,6 +89,15 @@ class Engine(Protocol):
 
     def step(self, batch, rate, seed, number):
         """One update with `batch` (on the host) -> training.step.StepResult."""
+
+    def collect(self):
+        """Bring all that the optimizer remembers to this process, before it is saved."""
+
+    def spread(self):
+        """Hand weights and moments to all workers, after something else than `step` changed them here.
+
+        All moments of this process are handed on, so after a step, `collect` comes first.
+        """
 
     def close(self):
         """End threads and processes. The objective stays usable."""

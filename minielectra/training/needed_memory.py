@@ -20,17 +20,18 @@ from minielectra.formats.limits import VARIABLE, limit
 INTERPRETER = 60 << 20  # bytes of Python with NumPy
 
 
-def check_memory(objective, towers, batch_size, length, logits=0, workers=None):
+def check_memory(objective, towers, batch_size, length, logits=0, workers=None, ranks=1):
     """Raise InputError if a training needs more memory than this machine has.
 
     objective: an `Objective` without memory yet; towers: configurations of its encoders; batch_size, length:
-    of a batch; logits: how many numbers the largest head gives for a batch; workers: shards at once, by
-    default all. Where the system does not say how much there is, and for a GPU, nothing is checked.
+    of a batch; logits: how many numbers the largest head gives for a batch; workers: shards at once on this
+    machine, by default all; ranks: of MPI, on all machines, if these are the workers. Where the system does
+    not say how much there is, and for a GPU, nothing is checked.
     """
     there = installed_memory()
     if there is None or objective.parameters.xp is not np:
         return
-    needed = needed_memory(objective, towers, batch_size, length, logits, workers)
+    needed = needed_memory(objective, towers, batch_size, length, logits, workers, ranks)
     if needed > limit(there):
         problem = f"needs about {_gigabytes(needed)} GB to train; this machine has {_gigabytes(there)}"
         raise InputError(
@@ -39,18 +40,22 @@ def check_memory(objective, towers, batch_size, length, logits=0, workers=None):
         )
 
 
-def needed_memory(objective, towers, batch_size, length, logits=0, workers=None):
+def needed_memory(objective, towers, batch_size, length, logits=0, workers=None, ranks=1):
     """Bytes that a training takes -> int. Arguments as for `check_memory`."""
     config = objective.config
     shards = min(config.shards, batch_size)
-    copies = 1 + len(optim.find(config.optimizer).MOMENTS) + shards + 4
+    moments = len(optim.find(config.optimizer).MOMENTS)
+    gradients = shards / ranks * (2 - 1 / ranks)  # of own shards, and pieces of those of others
+    copies = 1 + moments + gradients + 4
+    other_ranks = workers - 1 if ranks > 1 else 0
+    copies += other_ranks * (1 + moments / ranks + gradients)
     kept = 3 * logits
     for tower in towers:
         per_token = 2 * tower.hidden_size + 2 * tower.intermediate_size
         attention = 1.2 * tower.num_attention_heads * length
         kept += batch_size * length * tower.num_hidden_layers * (per_token + attention)
     at_once = min(workers or shards, shards) / shards
-    return INTERPRETER + int(4 * (copies * objective.parameters.size + at_once * kept))
+    return INTERPRETER * (1 + other_ranks) + int(4 * (copies * objective.parameters.size + at_once * kept))
 
 
 def installed_memory():

@@ -88,6 +88,8 @@ class Child(NamedTuple):
 class Processes:
     """A team of workers: the first in this process, each other in one of its own. All see the same memory."""
 
+    name = "processes"
+
     def __init__(self, objective, shape, dtype, xp, count):
         """As for `Threads`. The objective's structure travels to the other processes."""
         if not processes_available() or xp is not np:

@@ -14,6 +14,7 @@ import numpy as np
 
 from minielectra.backend import Purpose, RandomStream, array_module
 from minielectra.nn.layers import PassContext
+from minielectra.optim.buffer_blocks import outside
 from minielectra.optim.clipping import clip_scale
 
 
@@ -68,7 +69,8 @@ def training_step(replicas, optimizer, batch, rate, seed, number, workspace=None
     result = StepResult(tuple(map(sum, zip(*losses, strict=True))), norm)
     if result.finite:
         scale = clip_scale(norm, replicas[0].config.clip_norm)
-        optimizer.update(gradients[0], rate, scale, number)
+        blocks = outside(optimizer.blocks, replicas[0].frozen(batch))
+        optimizer.update(gradients[0], rate, scale, number, blocks)
     return result
 
 

@@ -12,6 +12,8 @@ from minielectra.training.worker import Worker
 class Threads:
     """A team of workers, each on a thread of its own. A team of one works on the caller's."""
 
+    name = "threads"
+
     def __init__(self, objective, shape, dtype, xp, count):
         """shape, dtype: of the shared block of memory, which is made here.
 

@@ -3,6 +3,7 @@
 from minielectra.backend import Purpose, RandomStream, Workspace, array_module
 from minielectra.nn.layers import PassContext
 from minielectra.nn.parameters import replica
+from minielectra.optim.buffer_blocks import outside
 from minielectra.training.memory import make_optimizer, memory_of
 from minielectra.training.step import sum_gradients
 
@@ -23,8 +24,12 @@ class Worker:
         }
         self.workspace = Workspace(self.xp)
         self.optimizer = make_optimizer(self.replicas[index], self.memory)
-        self.numbers = self.optimizer.share(index, count)
-        self.blocks = [self.optimizer.blocks[number] for number in self.numbers]
+        self.own(self.optimizer.share(index, count))
+
+    def own(self, numbers):
+        """Update the optimizer's blocks of these numbers from now on."""
+        self.numbers = numbers
+        self.blocks = [self.optimizer.blocks[number] for number in numbers]
 
     def run_shards(self, parts, normalizers, seed, number):
         """Forward and backward of this worker's shards.
@@ -48,6 +53,7 @@ class Worker:
         """Sum this worker's blocks of the shards' gradients into the first's -> [(block, sum of squares)]."""
         return list(zip(self.numbers, sum_gradients(self.memory.gradients, self.blocks), strict=False))
 
-    def update(self, rate, scale, number):
-        """The optimizer on this worker's blocks."""
-        self.optimizer.update(self.memory.gradients[0], rate, scale, number, self.blocks)
+    def update(self, rate, scale, number, frozen=()):
+        """The optimizer on this worker's blocks. frozen: stretches (start, stop) that it leaves alone."""
+        blocks = outside(self.blocks, frozen)
+        self.optimizer.update(self.memory.gradients[0], rate, scale, number, blocks)
