@@ -16,4 +16,7 @@ The walk of an example, and the file that takes each step:
 experiment.py runs it all: backbone.py makes the model to start from, loop.py trains it with one seed,
 unfinished.py saves it as it goes on, so that it can be stopped and resumed.
 What the user may choose is in experiment_settings.py and finetuning_config.py.
+
+probes.py trains nothing of the encoder: it asks what each of its layers knows about a task
+(layer_features.py, logistic_regression.py).
 """

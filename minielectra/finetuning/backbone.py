@@ -15,6 +15,7 @@ from minielectra.errors import InputError
 from minielectra.finetuning.heads import HeadConfig
 from minielectra.finetuning.objective import FinetuningObjective
 from minielectra.formats import huggingface
+from minielectra.nn.mixed_encoder import START
 from minielectra.nn.parameters import misfits
 from minielectra.pretrained.shipped import locate
 from minielectra.pretraining.load import is_run, load_pretraining, load_tokenizer, model_directory
@@ -56,17 +57,29 @@ def read_backbone(source):
     return Backbone(config, state, tokenizer, PretrainingConfig())
 
 
+def truncated(backbone, layers):
+    """The Backbone with only its first layers, of which there are `layers`."""
+    config = dataclasses.replace(backbone.config, num_hidden_layers=layers)
+    names = Electra(config).parameters
+    return backbone._replace(
+        config=config, state={name: x for name, x in backbone.state.items() if name in names}
+    )
+
+
 def make_objective(backbone, task, config, seed, from_scratch=False, xp=np):
     """A FinetuningObjective for `task`: the encoder of the backbone, and a new head.
 
     The head's weights are drawn from a truncated normal distribution of standard deviation
     `initializer_range`; its biases are 0. The top `reinitialized_layers` of the encoder start from fresh
     weights too, since they learnt most about pre-training's own task (Zhang et al. 2021, "Revisiting
-    few-sample BERT fine-tuning", section 5). from_scratch: all of the encoder does.
+    few-sample BERT fine-tuning", section 5). from_scratch: all of the encoder does. A mix of layers starts as
+    their mean.
     """
+    backbone = truncated(backbone, config.layers_of(backbone.config))
     fields = {field.name: getattr(backbone.config, field.name) for field in dataclasses.fields(ElectraConfig)}
     fields |= {"hidden_dropout_prob": config.dropout, "attention_probs_dropout_prob": config.dropout}
-    model_config = HeadConfig(**fields, labels=tuple(task.labels))
+    readout = "mix" if config.readout == "mix" else "last"
+    model_config = HeadConfig(**fields, labels=tuple(task.labels), readout=readout)
     objective = FinetuningObjective(model_config, config, task.model_class, task.loss, xp=xp)
     state = _encoder_state(backbone, config.reinitialized_layers, seed, from_scratch)
     random = np.random.default_rng([seed, Purpose.HEAD])
@@ -75,6 +88,8 @@ def make_objective(backbone, task, config, seed, from_scratch=False, xp=np):
             continue
         if name.endswith(".bias"):
             state[name] = np.zeros(shape)
+        elif name in START:
+            state[name] = np.full(shape, START[name])
         else:
             state[name] = model_config.initializer_range * truncated_normal(random, shape)
     objective.parameters.load_state(state)
@@ -83,16 +98,21 @@ def make_objective(backbone, task, config, seed, from_scratch=False, xp=np):
 
 def _encoder_state(backbone, reinitialized_layers, seed, from_scratch):
     """{name: array} of the encoder that fine-tuning starts from."""
-    if not (from_scratch or reinitialized_layers):
-        return dict(backbone.state)
-    untrained = objectives.make(backbone.config, dataclasses.replace(backbone.pretraining, objective="mlm"))
-    initialize(untrained, seed)
-    fresh = _encoder(untrained.encoder_tower.standalone_state())
     if from_scratch:
-        return fresh
+        return untrained(backbone, seed).state
+    if not reinitialized_layers:
+        return dict(backbone.state)
+    fresh = untrained(backbone, seed).state
     layers = range(backbone.config.num_hidden_layers)[-reinitialized_layers:]
     top = tuple(f"electra.encoder.layer.{i}." for i in layers)
     return backbone.state | {name: x for name, x in fresh.items() if name.startswith(top)}
+
+
+def untrained(backbone, seed):
+    """The same Backbone with the weights that its pre-training would start from with this seed."""
+    objective = objectives.make(backbone.config, backbone.pretraining.as_mlm())
+    initialize(objective, seed)
+    return backbone._replace(state=_encoder(objective.encoder_tower.standalone_state()))
 
 
 def _encoder(state):

@@ -6,6 +6,9 @@ dropout.
 
 The original code's classifier is one linear layer. Hugging Face's has a dense layer and a GELU before it, and
 is the one that other tools read, so it is used here.
+
+A head reads the encoder's last layer or, with `readout="mix"`, a learned mix of all of them. No other library
+knows the mix, so config.json then names a `model_type` of our own, which makes them refuse it.
 """
 
 import dataclasses
@@ -18,17 +21,22 @@ from minielectra.backend import array_module
 from minielectra.electra.electra_config import ElectraConfig
 from minielectra.electra.towers import Electra, EncodedCache
 from minielectra.errors import InputError
+from minielectra.formats import huggingface
+from minielectra.nn.encoder import Encoder
 from minielectra.nn.layers import Activation, Dropout, Linear
+from minielectra.nn.mixed_encoder import MixedEncoder
+from minielectra.settings import setting
 
 
 @dataclass(frozen=True)
 class HeadConfig(ElectraConfig):
-    """An `ElectraConfig` with the names of the head's labels, in the order of its logits.
+    """An `ElectraConfig` with the names of the head's labels, in the order of its logits, and what it reads.
 
     One label means a regression.
     """
 
     labels: tuple = ("LABEL_0", "LABEL_1")  # what Hugging Face assumes if a file does not say
+    readout: str = setting("last", choices=("last", "mix"))
 
     def __post_init__(self):
         super().__post_init__()
@@ -46,6 +54,8 @@ class HeadConfig(ElectraConfig):
         """The fields as a config.json holds them: labels as `id2label` and `label2id`."""
         fields = dataclasses.asdict(self)
         labels = fields.pop("labels")
+        if fields.pop("readout") == "mix":
+            fields |= {"readout": "mix", "model_type": huggingface.OWN_TYPE}
         fields["id2label"] = {str(i): label for i, label in enumerate(labels)}
         fields["label2id"] = {label: i for i, label in enumerate(labels)}
         return fields | ({"problem_type": "regression"} if self.regression else {})
@@ -63,6 +73,21 @@ class HeadConfig(ElectraConfig):
         return super().from_huggingface(fields)
 
 
+class HeadModel(Electra):
+    """What all heads stand on: the encoder, read as the configuration says."""
+
+    config_class = HeadConfig
+
+    def _make_encoder(self, prefix):
+        kind = MixedEncoder if self.config.readout == "mix" else Encoder
+        return kind(self.parameters, prefix, self.config)
+
+    @property
+    def features(self):
+        """A logit for every label."""
+        return (len(self.config.labels),)
+
+
 class SequenceCache(NamedTuple):
     encoded: EncodedCache
     hidden_shape: tuple  # (B·T, H)
@@ -74,10 +99,9 @@ class SequenceCache(NamedTuple):
     out: tuple
 
 
-class ElectraForSequenceClassification(Electra):
+class ElectraForSequenceClassification(HeadModel):
     """A label, or a number, per sequence: [CLS], dropout, Linear(H→H), GELU, dropout, Linear(H→L)."""
 
-    config_class = HeadConfig
     head_name = "classification"
     per_token = False
 
@@ -113,11 +137,6 @@ class ElectraForSequenceClassification(Electra):
         dhidden[:: cache.length] = dfirst  # first = hidden[::T]
         self.encode_backward(dhidden, cache.encoded, context)
 
-    @property
-    def features(self):
-        """A logit for every label."""
-        return (len(self.config.labels),)
-
 
 class TokensCache(NamedTuple):
     encoded: EncodedCache
@@ -125,10 +144,8 @@ class TokensCache(NamedTuple):
     out: tuple
 
 
-class _ElectraForTokens(Electra):
+class _ElectraForTokens(HeadModel):
     """A linear layer on every token, after dropout: what the two heads below have in common."""
-
-    config_class = HeadConfig
 
     def _add_head(self, name, drop):
         self.dropout = Dropout(drop)
@@ -146,11 +163,6 @@ class _ElectraForTokens(Electra):
         dx = self.out.backward(dlogits, cache.out, context)
         dhidden = self.dropout.backward(dx, cache.dropout, context)
         self.encode_backward(dhidden, cache.encoded, context)
-
-    @property
-    def features(self):
-        """A logit for every label."""
-        return (len(self.config.labels),)
 
 
 class ElectraForTokenClassification(_ElectraForTokens):

@@ -5,6 +5,11 @@ from typing import NamedTuple
 import numpy as np
 
 from minielectra.backend import scratch
+from minielectra.nn.mixed_encoder import START
+
+# An update of Adam is about as large as the rate. At the head's rate, weights of a softmax would not get
+# anywhere in a few hundred steps.
+MIX_RATE = 30.0
 
 
 class FinetuningOutcome(NamedTuple):
@@ -41,8 +46,11 @@ class FinetuningObjective:
     def rate_factor(self, name):
         """What a parameter's learning rate is multiplied by: `layer_decay` per level below the head.
 
+        The few numbers of a mix of layers learn MIX_RATE times as fast as the head.
         Levels are the released code's: the head is at layers + 2, layer i at i + 1, the embeddings at 0.
         """
+        if name in START:
+            return MIX_RATE
         top = self.model.config.num_hidden_layers + 2
         if not name.startswith("electra."):
             level = top
@@ -51,6 +59,10 @@ class FinetuningObjective:
         else:
             level = 0
         return self.config.layer_decay ** (top - level)
+
+    def frozen(self, batch):
+        """Every step updates all parameters."""
+        return ()
 
     def forward(self, batch, normalizers, context):
         """-> FinetuningOutcome, FinetuningCache.

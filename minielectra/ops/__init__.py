@@ -21,8 +21,10 @@ from minielectra.ops.fast.losses import cross_entropy_backward, cross_entropy_fo
 from minielectra.ops.fast.relu import relu_backward, relu_forward
 from minielectra.ops.fast.silu import silu_backward, silu_forward
 from minielectra.ops.reference.attention import additive_mask
+from minielectra.ops.reference.copy_gate import copy_gate_backward, copy_gate_forward
 from minielectra.ops.reference.dropout import dropout_backward, dropout_forward
 from minielectra.ops.reference.embedding import embeddings_backward, embeddings_forward
+from minielectra.ops.reference.layer_mix import layer_mix_backward, layer_mix_forward
 from minielectra.ops.reference.losses import (
     binary_cross_entropy_backward,
     binary_cross_entropy_forward,
@@ -32,7 +34,7 @@ from minielectra.ops.reference.losses import (
 )
 from minielectra.ops.reference.losses import cross_entropy_backward as small_cross_entropy_backward
 from minielectra.ops.reference.losses import cross_entropy_forward as small_cross_entropy_forward
-from minielectra.ops.reference.orthogonalize import orthogonalize
+from minielectra.ops.reference.orthogonalize import orthogonalize, orthogonalize_products
 from minielectra.ops.reference.softmax import softmax_backward, softmax_forward
 
 __all__ = [
@@ -41,6 +43,8 @@ __all__ = [
     "attention_forward",
     "binary_cross_entropy_backward",
     "binary_cross_entropy_forward",
+    "copy_gate_backward",
+    "copy_gate_forward",
     "cross_entropy_backward",
     "cross_entropy_forward",
     "dropout_backward",
@@ -51,11 +55,14 @@ __all__ = [
     "gelu_forward",
     "gelu_tanh_backward",
     "gelu_tanh_forward",
+    "layer_mix_backward",
+    "layer_mix_forward",
     "layernorm_backward",
     "layernorm_forward",
     "linear_backward",
     "linear_forward",
     "orthogonalize",
+    "orthogonalize_products",
     "relu_backward",
     "relu_forward",
     "sigmoid",

@@ -46,3 +46,13 @@ def orthogonalize(g):
         square = x @ x.swapaxes(-1, -2)
         x = a * x + (b * square + c * (square @ square)) @ x
     return x if wide else x.swapaxes(-1, -2)
+
+
+def orthogonalize_products(shape):
+    """Multiply-adds of `orthogonalize` on one matrix of `shape` [R, C].
+
+    With r and c for the smaller and the larger size, each step multiplies [r, c] by [c, r], [r, r] by [r, r]
+    and [r, r] by [r, c].
+    """
+    small, large = sorted(shape)
+    return len(COEFFICIENTS) * small * small * (2 * large + small)
