@@ -6,7 +6,7 @@ softmax is. Source: Clark et al. 2020, section 2. What the released code does di
 `PretrainingConfig`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +33,7 @@ class MaskedBatch:
     weights: object  # [B, K] float32: 1 if the slot is used, 0 if the example is too short for it
     padded: bool = True  # whether any position is padding: known on the host, so no device need be asked
     vocab_size: int | None = None  # word pieces; the model may have more rows, which are no words
+    progress: float = 1.0  # share of the run that is done; objectives in stages do what they do then
 
     @property
     def valid_or_none(self):
@@ -52,8 +53,8 @@ class MaskedBatch:
         return MaskedNormalizers(max(1.0, float(self.weights.sum())), max(1.0, float(self.valid.sum())))
 
     def _map(self, change):
-        arrays = (self.input_ids, self.masked_ids, self.segments, self.valid, self.positions, self.weights)
-        return MaskedBatch(*map(change, arrays), self.padded, self.vocab_size)
+        names = ("input_ids", "masked_ids", "segments", "valid", "positions", "weights")
+        return replace(self, **{name: change(self.__dict__[name]) for name in names})
 
 
 def choose_positions(candidates, lengths, slots, fraction, random, with_replacement=False):

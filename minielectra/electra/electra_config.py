@@ -7,7 +7,10 @@ from minielectra.errors import InputError
 from minielectra.settings import Settings, setting
 
 WIDEST = 1 << 17  # ten times the widest of today's models; what is larger is a slip
-# Hugging Face's names. nn/layers.py says which operation each means; here they stand without NumPy.
+# Choices stand here because this file needs no NumPy.
+SAMPLERS = NETWORK, UNIGRAM, UNIFORM = "generator", "unigram", "uniform"  # electra/noise.py
+SHARING = SHARED, GDES, SEPARATE = "shared", "gdes", "separate"  # of embeddings: nn/shared_tables.py
+# Hugging Face's names. nn/layers.py says which operation each means.
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish")
 
 

@@ -28,12 +28,13 @@ start differs.
 
 import numpy as np
 
-from minielectra.backend import Purpose
+from minielectra.backend import Purpose, blas_threads
 from minielectra.electra.word_vectors import cooccurrence_vectors, log_frequencies, spread
 
 FASTEST = 2.5  # radians per position: tells direct neighbours apart
 SHARPNESS = 1.5  # scale of the query: 16 features then give a neighbour half the attention (docs/LOG.md)
 FREQUENCIES = 16  # at most; each takes two features
+_WORDS = "word_embeddings.weight"
 
 
 def initialize(objective, seed, tokens=None):
@@ -50,7 +51,7 @@ def initialize(objective, seed, tokens=None):
     parameters = objective.parameters
     state = {}
     for name, shape in parameters.shapes.items():
-        if name.endswith(".bias"):
+        if name.endswith(".bias") or ".difference." in name:
             state[name] = np.zeros(shape)
         elif "LayerNorm" in name:
             state[name] = np.ones(shape)
@@ -58,23 +59,33 @@ def initialize(objective, seed, tokens=None):
             deviation = shape[-1] ** -0.5 if local else config.initializer_range
             state[name] = deviation * truncated_normal(random, shape)
     width = _position_width(config, towers) if local else 0
+    tables = [name.removesuffix(_WORDS) for name in state if name.endswith(_WORDS)]
+    tables = [prefix for prefix in tables if ".difference." not in prefix]
     if local:
-        _positions(state, config, width, seq_length)
+        for prefix in tables:
+            _positions(state, prefix, config, width, seq_length)
         for tower in towers:
             _look_at_neighbours(state, tower.prefix, tower.config, width, seq_length)
     if tokens is not None and objective.config.word_vectors == "cooccurrence":
         deviation = config.embedding_size**-0.5 if local else config.initializer_range
-        _words_from_text(state, spread(tokens), towers, width, deviation, random)
-    state["electra.embeddings.word_embeddings.weight"][config.pad_token_id] = 0.0  # as Hugging Face does
+        _words_from_text(state, tables, spread(tokens), towers, width, deviation, random)
+    for prefix in tables:
+        state[f"{prefix}{_WORDS}"][config.pad_token_id] = 0.0  # as Hugging Face does
     parameters.load_state(state)
 
 
-def _words_from_text(state, tokens, towers, start, deviation, random):
-    """Set the word vectors from feature `start` on, and the bias of each masked language model."""
-    table = state["electra.embeddings.word_embeddings.weight"]
+def _words_from_text(state, tables, tokens, towers, start, deviation, random):
+    """Set the word vectors from feature `start` on, and the bias of each masked language model.
+
+    tables: the prefixes of the embeddings, which all get the same word vectors.
+    """
+    table = state[f"{tables[0]}{_WORDS}"]
     width = table.shape[1] - start
-    vectors = cooccurrence_vectors(tokens, len(table), min(width, len(table) - 1), random)
-    table[:, start : start + vectors.shape[1]] = deviation * np.sqrt(width) * vectors
+    with blas_threads(1):  # with more, sums in another order would change the last bits
+        vectors = cooccurrence_vectors(tokens, len(table), min(width, len(table) - 1), random)
+    for prefix in tables:
+        words = state[f"{prefix}{_WORDS}"]
+        words[:, start : start + vectors.shape[1]] = deviation * np.sqrt(width) * vectors
     for tower in towers:
         bias = f"{tower.prefix}generator_lm_head.bias"
         if bias in state:
@@ -112,17 +123,18 @@ def _position_width(config, towers):
     return 2 * min(FREQUENCIES, min(widths) // 2)
 
 
-def _positions(state, config, width, seq_length):
-    """Set position[t] = (cos ω t, sin ω t) for each ω, with the mean square of the word vectors."""
+def _positions(state, prefix, config, width, seq_length):
+    """Set position[t] = (cos ω t, sin ω t) for each ω, with the mean square of the word vectors.
+
+    prefix: of the names of the embeddings, of which two towers may have one set each.
+    """
     angle = np.arange(config.max_position_embeddings)[:, None] * frequencies(width // 2, seq_length)
     waves = np.stack([np.cos(angle), np.sin(angle)], axis=2).reshape(len(angle), width)
-    table = state["electra.embeddings.position_embeddings.weight"]
+    table = state[f"{prefix}position_embeddings.weight"]
     table[:, width:] = 0.0
     table[:, :width] = waves * np.sqrt(2.0 / config.embedding_size)
-    state["electra.embeddings.word_embeddings.weight"][:, :width] = (
-        0.0  # else a head would see itself in its own word
-    )
-    state["electra.embeddings.token_type_embeddings.weight"][:, :width] = 0.0
+    state[f"{prefix}{_WORDS}"][:, :width] = 0.0  # else a head would see itself in its own word
+    state[f"{prefix}token_type_embeddings.weight"][:, :width] = 0.0
 
 
 def _look_at_neighbours(state, prefix, config, width, seq_length):

@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minielectra.backend import array_module, scatter_add
-from minielectra.electra.electra_config import ElectraConfig
+from minielectra.backend import array_module, scatter_add, to_host
+from minielectra.electra.electra_config import GDES, SHARED, ElectraConfig
 from minielectra.formats import huggingface
 from minielectra.nn.encoder import Encoder
 from minielectra.nn.inference import forward_only
 from minielectra.nn.layers import Activation, Embeddings, LayerNorm, Linear, TiedLinear
 from minielectra.nn.parameters import Parameters
+from minielectra.nn.shared_tables import DisentangledTables, SeparateTables
 
 EMBEDDINGS = "electra.embeddings"
 
@@ -33,16 +34,23 @@ class Electra:
     head_name = "pre-training"  # what messages call the head
     per_token = True  # whether a call gives a result per token, or one per sequence
 
-    def __init__(self, config, parameters=None, prefix="", xp=np, dtype=np.float32):
+    def __init__(self, config, parameters=None, prefix="", xp=np, dtype=np.float32, embeddings=SHARED):
         """config: ElectraConfig.
 
         parameters: where to declare this tower's, under `prefix`, if it shares them with another; else it has
-        its own.
+        its own. embeddings: one of SHARING, how they relate to the other tower's (nn/shared_tables.py).
         """
         self.config, self.prefix = config, prefix
         self.parameters = Parameters(xp, dtype) if parameters is None else parameters
-        self.embeddings = Embeddings(self.parameters, EMBEDDINGS, config)
-        self.encoder = Encoder(self.parameters, f"{prefix}electra.", config)
+        self._tables = self.parameters
+        if embeddings != SHARED:
+            kind = DisentangledTables if embeddings == GDES else SeparateTables
+            self._tables = kind(self.parameters, prefix)
+        self.embeddings = Embeddings(self._tables, EMBEDDINGS, config)
+        self.encoder = self._make_encoder(f"{prefix}electra.")
+
+    def _make_encoder(self, prefix):
+        return Encoder(self.parameters, prefix, self.config)
 
     @classmethod
     def from_pretrained(cls, directory):
@@ -61,15 +69,14 @@ class Electra:
 
         That is the shared tables and its own parameters, without the prefix.
         """
-        state = self.parameters.state()
-        alone = type(self)(
-            self.config
-        ).parameters  # declared by itself, and so without the prefix; takes no memory
+        alone = type(self)(self.config).parameters  # without the prefix; takes no memory
+        return {name: np.array(to_host(self.parameter(name).value)) for name in alone}
 
-        def joint_name(name):
-            return name if name.startswith(f"{EMBEDDINGS}.") else f"{self.prefix}{name}"
-
-        return {name: state[joint_name(name)].copy() for name in alone}
+    def parameter(self, name):
+        """What has this name in a tower that stands alone -> Parameter, or Sum of two."""
+        if name.startswith(f"{EMBEDDINGS}."):
+            return self._tables[name]
+        return self.parameters[f"{self.prefix}{name}"]
 
     def encode(self, input_ids, valid, segments, context):
         """input_ids, segments [B, T] -> hidden [B·T, H], cache.
@@ -140,6 +147,10 @@ class Electra:
 
 class MaskedLMCache(NamedTuple):
     encoded: EncodedCache
+    head: tuple
+
+
+class WordsCache(NamedTuple):
     rows: object  # [M] or None
     hidden_shape: tuple  # (B·T, H)
     dense: tuple
@@ -156,8 +167,8 @@ class ElectraForMaskedLM(Electra):
 
     head_name = "generator"
 
-    def __init__(self, config, parameters=None, prefix="", xp=np, dtype=np.float32):
-        super().__init__(config, parameters, prefix, xp, dtype)
+    def __init__(self, config, parameters=None, prefix="", xp=np, dtype=np.float32, embeddings=SHARED):
+        super().__init__(config, parameters, prefix, xp, dtype, embeddings)
         hidden, embedding = config.hidden_size, config.embedding_size
         name = f"{prefix}generator_predictions"
         self.dense = Linear(self.parameters, f"{name}.dense", hidden, embedding)
@@ -172,15 +183,25 @@ class ElectraForMaskedLM(Electra):
         rows [M]: flat indices b·T + t of the positions to predict; None: all.
         """
         hidden, encoded = self.encode(input_ids, valid, segments, context)
+        logits, head = self.words(hidden, rows, context)
+        return logits, MaskedLMCache(encoded, head)
+
+    def backward(self, dlogits, cache, context):
+        """dlogits [M, V]: adds to every gradient."""
+        dhidden = self.words_backward(dlogits, cache.head, context)
+        self.encode_backward(dhidden, cache.encoded, context)
+
+    def words(self, hidden, rows, context):
+        """The head: hidden [B·T, H] -> logits [M, V], cache. rows as for `forward`."""
         chosen = hidden if rows is None else hidden[rows]
         x, dense = self.dense.forward(chosen, context)
         x, activation = self.activation.forward(x, context)
         x, norm = self.norm.forward(x, context)
         logits, output = self.output.forward(x, context)
-        return logits, MaskedLMCache(encoded, rows, hidden.shape, dense, activation, norm, output)
+        return logits, WordsCache(rows, hidden.shape, dense, activation, norm, output)
 
-    def backward(self, dlogits, cache, context):
-        """dlogits [M, V]: adds to every gradient."""
+    def words_backward(self, dlogits, cache, context):
+        """dlogits [M, V] -> dhidden [B·T, H]. Adds to the head's gradients."""
         dx = self.output.backward(dlogits, cache.output, context)
         dx = self.norm.backward(dx, cache.norm, context)
         dx = self.activation.backward(dx, cache.activation, context)
@@ -188,7 +209,7 @@ class ElectraForMaskedLM(Electra):
         if cache.rows is not None:
             dhidden = array_module(dchosen).zeros(cache.hidden_shape, dchosen.dtype)
             scatter_add(dhidden, cache.rows, dchosen)  # chosen = hidden[rows]
-        self.encode_backward(dhidden, cache.encoded, context)
+        return dhidden
 
     @property
     def features(self):
@@ -202,6 +223,10 @@ class ElectraForMaskedLM(Electra):
 
 class PreTrainingCache(NamedTuple):
     encoded: EncodedCache
+    head: tuple
+
+
+class DetectionCache(NamedTuple):
     dense: tuple
     activation: tuple
     prediction: tuple
@@ -212,8 +237,8 @@ class ElectraForPreTraining(Electra):
 
     head_name = "discriminator"
 
-    def __init__(self, config, parameters=None, prefix="", xp=np, dtype=np.float32):
-        super().__init__(config, parameters, prefix, xp, dtype)
+    def __init__(self, config, parameters=None, prefix="", xp=np, dtype=np.float32, embeddings=SHARED):
+        super().__init__(config, parameters, prefix, xp, dtype, embeddings)
         name, hidden = f"{prefix}discriminator_predictions", config.hidden_size
         self.dense = Linear(self.parameters, f"{name}.dense", hidden, hidden)
         self.activation = Activation(config.hidden_act)
@@ -222,14 +247,23 @@ class ElectraForPreTraining(Electra):
     def forward(self, input_ids, valid, segments, context):
         """-> logits [B·T], cache"""
         hidden, encoded = self.encode(input_ids, valid, segments, context)
-        x, dense = self.dense.forward(hidden, context)
-        x, activation = self.activation.forward(x, context)
-        logits, prediction = self.prediction.forward(x, context)
-        return logits[:, 0], PreTrainingCache(encoded, dense, activation, prediction)
+        logits, head = self.detect(hidden, context)
+        return logits, PreTrainingCache(encoded, head)
 
     def backward(self, dlogits, cache, context):
         """dlogits [B·T]: adds to every gradient."""
+        dhidden = self.detect_backward(dlogits, cache.head, context)
+        self.encode_backward(dhidden, cache.encoded, context)
+
+    def detect(self, hidden, context):
+        """The head: hidden [B·T, H] -> logits [B·T], cache."""
+        x, dense = self.dense.forward(hidden, context)
+        x, activation = self.activation.forward(x, context)
+        logits, prediction = self.prediction.forward(x, context)
+        return logits[:, 0], DetectionCache(dense, activation, prediction)
+
+    def detect_backward(self, dlogits, cache, context):
+        """dlogits [B·T] -> dhidden [B·T, H]. Adds to the head's gradients."""
         dx = self.prediction.backward(dlogits[:, None], cache.prediction, context)
         dx = self.activation.backward(dx, cache.activation, context)
-        dhidden = self.dense.backward(dx, cache.dense, context)
-        self.encode_backward(dhidden, cache.encoded, context)
+        return self.dense.backward(dx, cache.dense, context)

@@ -130,7 +130,7 @@ class Block:
 
 
 class EncoderCache(NamedTuple):
-    project: tuple | None
+    project: list  # the projection's cache, if there is one
     blocks: list  # of BlockCache
 
 
@@ -147,22 +147,38 @@ class Encoder:
 
     def forward(self, x, valid, shape, context):
         """x [N, E]; valid [B, T] bool, or None if nothing is padding; shape (B, T) -> y [N, H]"""
+        cache = EncoderCache([], [])
+        *_, y = self.outputs(x, valid, shape, context, cache)
+        return y, cache
+
+    def outputs(self, x, valid, shape, context, cache):
+        """Yields what the first block reads, then the output of every block, [N, H].
+
+        Without a backward pass each overwrites the one before. cache: an empty EncoderCache, to be filled;
+        the rest: as for `forward`.
+        """
         mask = None if valid is None else ops.additive_mask(valid, x.dtype)
-        projected, caches = None, []
         if self.project is not None:
             x, projected = self.project.forward(x, context)
+            cache.project.append(projected)
+        yield x
         for block in self.blocks:
             if context.backward:
-                x, cache = block.forward(x, mask, shape, context)
-                caches.append(cache)
+                x, block_cache = block.forward(x, mask, shape, context)
+                cache.blocks.append(block_cache)
             else:
                 with scratch(context.workspace):
                     x[...] = block.forward(x, mask, shape, context)[0]
-        return x, EncoderCache(projected, caches)
+            yield x
 
-    def backward(self, dy, cache, context):
-        """dy [N, H], overwritten -> dx [N, E]"""
-        for block, block_cache in zip(reversed(self.blocks), reversed(cache.blocks), strict=True):
+    def backward(self, dy, cache, context, more=None):
+        """dy [N, H], overwritten -> dx [N, E]
+
+        more: if all outputs were used, the gradients [N, H] that reach those before the last directly.
+        """
+        for i in reversed(range(len(self.blocks))):
             with scratch(context.workspace):  # dx stands where dy stood
-                dy = block.backward(dy, block_cache, context)
-        return dy if self.project is None else self.project.backward(dy, cache.project, context)
+                dy = self.blocks[i].backward(dy, cache.blocks[i], context)
+            if more is not None:
+                dy += more[i]
+        return dy if self.project is None else self.project.backward(dy, *cache.project, context)

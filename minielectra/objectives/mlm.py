@@ -14,6 +14,7 @@ class MaskedLMOutcome:
 
     gen_loss: object  # 0-d, this shard's share of the batch's mean
     probabilities: object  # [M, V] softmax at the chosen positions
+    word_likelihood = None  # there is no corrector
 
     @property
     def losses(self):
