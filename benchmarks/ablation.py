@@ -73,13 +73,13 @@ def tanh_gelu():
 
 def gumbel_samples():
     """A random number and two logarithms for every logit (Gumbel-max)."""
-    from minielectra.objectives import electra
+    from minielectra.objectives import replacing
 
     def sample(p, u, temperature):
         noise = np.random.default_rng(int(u[0] * 2**32)).random(p.shape, dtype=np.float32)
         return (np.log(p + 1e-30) - np.log(-np.log(noise + 1e-30))).argmax(axis=1).astype(np.int32)
 
-    electra.sample_categorical = sample
+    replacing.sample_categorical = sample
 
 
 def head_everywhere():

@@ -7,7 +7,7 @@ import numpy as np
 
 from minielectra import objectives
 from minielectra.electra.corruption import mask_batch
-from minielectra.pretraining.bench import step_flops
+from minielectra.pretraining.flops import product_flops
 from minielectra.pretraining.presets import configure
 
 SEED = 0
@@ -50,7 +50,7 @@ class Setting:
 
     def flops(self):
         """Floating-point operations of the matrix products that one step needs."""
-        return step_flops(objectives.make(*self.configs()))
+        return product_flops(objectives.make(*self.configs()))
 
     def as_dict(self):
         """For JSON; `Setting(**…)` is the way back."""

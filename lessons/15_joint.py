@@ -348,10 +348,10 @@ lesson.exercise(
 # Plain gradient descent moves every parameter by the same multiple of the joint gradient; lesson 16 gives
 # every number a step size of its own.
 #
-# The real thing: `minielectra/objectives/electra.py`, `Electra.forward` and `backward`. In training it is
-# `forward_backward` that runs: it takes the generator there and back before the discriminator begins, so that
-# the two can use the same memory. The gradients only meet in the table, where they add up, so the order does
-# not matter.
+# The real thing: `minielectra/objectives/replacing.py`, `Replacing.forward` and `backward`, with the
+# discriminator's part in `electra.py` beside it. In training it is `forward_backward` that runs: it takes the
+# generator there and back before the discriminator begins, so that the two can use the same memory. The
+# gradients only meet in the table, where they add up, so the order does not matter.
 
 # %%
 lesson.end()

@@ -46,7 +46,8 @@ LESSON_SETTINGS = {
     "optimizer": "adam",
     "learning_rate": 2e-3,
     "disc_weight": 3.0,
-    "sample_temperature": 1.0,
+    "unigram_fraction": 0.0,
+    "word_vectors": "random",
 }
 
 _current = None  # the lesson that `run` is executing

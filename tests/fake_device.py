@@ -20,9 +20,9 @@ from minielectra import backend
 
 FUNCTIONS = """
     abs all any arange argmax argmin argsort clip concatenate cos cumsum divide dot empty empty_like exp full
-    full_like isfinite isnan log log1p logical_not matmul max maximum mean min minimum multiply negative
-    nextafter ones ones_like reshape sign sin sqrt square stack subtract sum swapaxes tanh transpose
-    zeros zeros_like
+    full_like isfinite isnan log log1p logaddexp logical_not matmul max maximum mean min minimum multiply
+    negative nextafter ones ones_like reshape searchsorted sign sin sqrt square stack subtract sum swapaxes
+    take_along_axis tanh transpose zeros zeros_like
 """
 WAITING = "allclose argwhere array_equal count_nonzero flatnonzero nonzero unique"
 METHODS = """

@@ -38,6 +38,44 @@ SMALL = {
 }
 DROPOUT = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
 
+# Objectives and options of pre-training, as fields of the configuration.
+VARIANTS = {
+    "electra": {},
+    "encoders tied": {"tie_encoders": True},
+    "mlm": {"objective": "mlm"},
+    "unigram": {"sampler": "unigram"},
+    "uniform, with a generator": {"sampler": "uniform", "train_generator": True},
+    "unigram, encoders tied": {"sampler": "unigram", "tie_encoders": True},
+    "embeddings separate": {"embeddings": "separate"},
+    "gdes": {"embeddings": "gdes"},
+    "electra-15": {"objective": "electra-15"},
+    "replace-mlm": {"objective": "replace-mlm"},
+    "all-tokens-mlm": {"objective": "all-tokens-mlm"},
+    "all-tokens-mlm, no gate, gdes": {
+        "objective": "all-tokens-mlm",
+        "copy_gate": False,
+        "embeddings": "gdes",
+    },
+    "rtd+mlm": {"objective": "rtd+mlm", "mlm_weight": 3.0},
+    "rtd+mlm in two stages": {
+        "objective": "rtd+mlm",
+        "two_stage": 0.5,
+        "mlm_anneal": 0.25,
+        "rewarm": True,
+        "embeddings": "gdes",
+    },
+    "electric, unigram": {"objective": "electric", "sampler": "unigram"},
+    "electric": {"objective": "electric"},
+    "adversarial": {"adversarial": True},
+    "two-stage": {
+        "two_stage": 0.5,
+        "embeddings": "separate",
+        "generator_width": 1.0,
+        "discriminator_start": "generator",
+    },
+    "two-stage, afresh": {"two_stage": 0.5, "embeddings": "gdes", "sample_temperature": 1.0},
+}
+
 # The fine-tuning heads: model, labels, loss.
 HEADS = {
     "classification": (ElectraForSequenceClassification, ("a", "b", "c"), ClassificationLoss()),
@@ -64,6 +102,7 @@ def make_batch(seed, count=7, length=14, config=None, special=True, padded=True)
 def small_objective(dtype=np.float32, seed=1, **overrides):
     """A pre-training objective, initialised. overrides: fields of either configuration."""
     objective = objectives.make(*configure("tiny", SMALL | overrides), dtype=dtype)
+    objective.set_noise(np.arange(VOCAB) ** 2, SPECIAL)
     initialize(objective, seed)
     return objective
 
@@ -74,7 +113,8 @@ def small_finetuning(head, dtype=np.float32, seed=1, xp=np, dropout=0.1, **setti
     names = {field.name for field in dataclasses.fields(ElectraConfig)}
     sizes = {name: value for name, value in SMALL.items() if name in names}
     dropped = dict.fromkeys(DROPOUT, dropout)
-    config = HeadConfig(**sizes, **dropped, labels=labels)
+    readout = "mix" if settings.get("readout") == "mix" else "last"
+    config = HeadConfig(**sizes, **dropped, labels=labels, readout=readout)
     objective = FinetuningObjective(
         config, FinetuningConfig(dropout=dropout, **settings), kind, loss, xp=xp, dtype=dtype
     )

@@ -58,6 +58,10 @@ class Momentum:
         self.parameters, self.config, self.moments = parameters, config, moments
         self.blocks = cut_blocks(parameters, config.weight_decay, rate_factor)
 
+    @classmethod
+    def flops(cls, parameters, config, names=None):
+        return 0, 5 * sum(parameters[name].value.size for name in names or parameters)
+
     def share(self, index, count):
         return range(len(self.blocks))[index::count]
 
@@ -92,6 +96,10 @@ class Descent:
     def __init__(self, parameters, config, moments=None, rate_factor=None):
         self.parameters = parameters
         self.blocks = cut_blocks(parameters, config.weight_decay, rate_factor)
+
+    @classmethod
+    def flops(cls, parameters, config, names=None):
+        return 0, 5 * sum(parameters[name].value.size for name in names or parameters)
 
     def share(self, index, count):
         return range(len(self.blocks))[index::count]
@@ -158,7 +166,7 @@ def test_names():
 
 
 def test_an_objective_in_a_file_of_its_own(add):
-    with pytest.raises(InputError, match="objective 'copying' is not known: choose electra"):
+    with pytest.raises(InputError, match="objective 'copying' is not known: choose all-tokens-mlm"):
         configure("tiny", {"objective": "copying"})
     before = objectives.names()
     add(objectives, "copying", COPYING)

@@ -57,6 +57,7 @@ def test_no_framework_and_one_room_for_cupy():
         names = {module.split(".")[0] for module in imports(path)}
         assert not names & {"torch", "transformers", "tensorflow", "jax", "autograd"}, path
         assert not names & {"cupy", "cupyx"} or room(path) == "backend", path
+        assert "mpi4py" not in names or path.name == "mpi.py", path
 
 
 def test_which_version_of_an_operation_runs_is_chosen_once():

@@ -31,7 +31,8 @@ def exit_status(*words):
 
 
 def test_the_commands_are_those_that_others_rely_on():
-    names = "train detect plot gradcheck tokenize prepare export finetune predict evaluate lessons bench"
+    names = "train detect plot report gradcheck tokenize prepare"
+    names += " export page finetune predict evaluate lessons bench experiment flops"
     assert sorted(own.name for own in COMMANDS) == sorted(names.split())
 
 
@@ -134,7 +135,7 @@ def test_options_of_finetune():
         (["train", "extra"], "unrecognized arguments: extra"),
         (["train", "--steps", "3", "--minutes", "3"], "not allowed with argument --steps"),
         (["train", "--preset", "gigantic"], "choose tiny, mini, small, base or large"),
-        (["export", "runs/books"], "required: DIR"),
+        (["export", "runs/books"], "required: OUT"),
         (
             ["prepare", "--out", "o", "--held-out-fraction", "1"],
             "must be greater than 0 and less than 1, got 1",

@@ -214,7 +214,7 @@ def test_devices_are_refused():
         ("blank.txt", b" \n\r\n\n", "no text in this file"),
         ("binary.txt", b"abc\nde\x00f", "line 2, byte 6 is NUL"),
         ("latin.txt", b"fine\ncaf\xe9 au lait\n", "line 2, byte 8 is not UTF-8; .*iconv"),
-        ("cut.txt.gz", gzip.compress(b"text " * 1000)[:-20], "broken gzip"),
+        ("cut.txt.gz", gzip.compress(b"text " * 1000, mtime=0)[:-20], "broken gzip"),
         ("fake.txt.gz", b"not gzip at all", "broken gzip"),
     ],
 )

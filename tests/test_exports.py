@@ -141,7 +141,7 @@ def test_a_width_that_was_rounded_is_found_again(width, tmp_path):
     model_config, config = configure("tiny", overrides)
     objective = objectives.make(model_config, config)
     save_towers(objective.towers, tmp_path, WordPieceTokenizer([*SPECIAL_TOKENS, *"abcd"]))
-    fields = read_towers(tmp_path, "electra")[0]
+    fields = read_towers(tmp_path, config)[0]
     again = model_config.generator(fields["generator_width"], fields["generator_depth"])
     assert again == objective.towers["generator"].config
 

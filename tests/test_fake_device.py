@@ -249,9 +249,12 @@ def test_nothing_is_updated_when_not_finite(fake, workers):
     assert np.array_equal(parameters.flat.get(), before, equal_nan=True)
 
 
-@pytest.mark.parametrize("head", HEADS)
-def test_fine_tuning_steps_and_predictions_equal_numpys(fake, head):
-    both = [make_engine(small_finetuning(head, seed=3, xp=xp, shards=1), threads=1) for xp in (fake, np)]
+@pytest.mark.parametrize(("head", "readout"), [*((head, "last") for head in HEADS), ("tagging", "mix")])
+def test_fine_tuning_steps_and_predictions_equal_numpys(fake, head, readout):
+    both = [
+        make_engine(small_finetuning(head, seed=3, xp=xp, shards=1, readout=readout), threads=1)
+        for xp in (fake, np)
+    ]
     for step in range(3):
         batch = make_task_batch(head, step)
         before = fake.waits

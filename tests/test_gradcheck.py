@@ -6,7 +6,7 @@ import pytest
 from minielectra import ops
 from minielectra.backend import scatter_add
 from minielectra.gradcheck.checker import Row, check_pair, compare, format_table, gradient_check
-from minielectra.gradcheck.model_checks import objectives, towers
+from minielectra.gradcheck.model_checks import VARIANTS, objectives, towers
 from minielectra.gradcheck.suite import check_all
 from minielectra.nn.encoder import Residual
 from minielectra.nn.layers import TiedLinear
@@ -28,7 +28,8 @@ EVERYTHING = (
     *("fast attention, mask and dropout", "cross entropy", "fast cross entropy", "binary cross entropy"),
     *("squared error", "Linear", "JoinedLinear", "LayerNorm", "Activation(gelu)", "Activation(gelu_new)"),
     *("Embeddings", "Block", "Encoder", "generator", "discriminator"),
-    *("objective electra", "objective electra, encoders tied", "objective mlm"),
+    *(f"objective {variant}" for variant in VARIANTS),
+    *("objective electra", "objective electra, encoders tied", "objective mlm", "copy gate"),
     *("classification head", "regression head", "tagging head", "answering head"),
     *("classification loss", "regression loss", "tagging loss", "answering loss"),
 )

@@ -260,6 +260,7 @@ def test_wheel_and_sdist_hold_it(tmp_path):
     build = "from setuptools import build_meta as b; b.build_wheel('out'); b.build_sdist('out')"
     subprocess.run([sys.executable, "-c", build], cwd=tmp_path, check=True, capture_output=True)
     wanted = {f"minielectra/pretrained/mini/{file}" for file in FILES}
+    wanted |= {path.relative_to(ROOT).as_posix() for path in ROOT.glob("minielectra/*/page/*")}
     [wheel], [sdist] = (list((tmp_path / "out").glob(f"*.{kind}")) for kind in ("whl", "tar.gz"))
     assert wanted <= set(zipfile.ZipFile(wheel).namelist())
     with tarfile.open(sdist) as archive:

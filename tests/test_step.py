@@ -10,6 +10,7 @@ import pytest
 from small import (
     DROPOUT,
     HEADS,
+    VARIANTS,
     VOCAB,
     make_batch,
     make_task_batch,
@@ -41,6 +42,13 @@ TRAINED = {
         make_batch,
     ),
     "mlm": (lambda **settings: small_objective(objective="mlm", **DROPOUT, **settings), make_batch),
+    **{
+        name: (
+            lambda name=name, **settings: small_objective(**VARIANTS[name], **DROPOUT, **settings),
+            make_batch,
+        )
+        for name in ("unigram", "all-tokens-mlm", "rtd+mlm", "electric", "two-stage, afresh")
+    },
     **{
         head: (
             lambda head=head, **settings: small_finetuning(head, **settings),
@@ -164,7 +172,7 @@ def test_the_plain_step_needs_no_engine(workspace):
 
 
 def test_unknown_workers():
-    with pytest.raises(InputError, match="choose threads, processes or plain"):
+    with pytest.raises(InputError, match="choose threads, processes, plain or mpi"):
         make_engine(small_objective(), workers="elves")
 
 

@@ -1,10 +1,14 @@
-"""Commands that check and measure: gradcheck, bench, lessons. They import what they need when they run."""
+"""Commands that check and measure: gradcheck, bench, flops, lessons.
+
+They import what they need when they run, so that `--help` answers at once.
+"""
 
 from dataclasses import dataclass
 
-from minielectra.cli.command import Options, command
+from minielectra.cli.command import Given, Options, command
 from minielectra.cli.overrides import Overrides
-from minielectra.formats.json_text import json_text
+from minielectra.errors import InputError
+from minielectra.formats.json_text import is_number, json_text
 from minielectra.pretraining.run_settings import RunSettings
 from minielectra.settings import Settings, setting
 
@@ -76,6 +80,72 @@ def bench(options, settings, overrides):
         if options.json
         else "\n".join(f"{name:18} {value}" for name, value in result.items())
     )
+
+
+@dataclass(frozen=True)
+class FlopsOptions(Settings):
+    """The options of `flops` that `train` does not have."""
+
+    alternatives = (("steps", "budget"),)
+
+    run: str | None = setting(None, "a run, whose configuration counts", metavar="RUN", positional=True)
+    steps: int | None = setting(
+        None,
+        "updates of the run",
+        at_least=1,
+        shown_default="those of RUN so far, or as `train` would take",
+    )
+    budget: float | None = setting(
+        None, "FLOPs, such as 1e15: say how many steps they pay for", above=0, metavar="FLOPS"
+    )
+    json: bool = setting(False, "print one JSON object")
+
+
+@command(
+    Options(FlopsOptions),
+    Given(RunSettings, only=("preset",)),
+    Overrides(("objective", "batch_size", "seq_length", "vocab_size")),
+    examples=(
+        "--preset small",
+        "--preset mini --objective mlm --budget 1e15",
+        "--set generator_width=0.5 --set optimizer=adam --json",
+        "runs/books",
+    ),
+)
+def flops(options, given, overrides):
+    """Count the floating-point operations of a training step and of a whole run.
+
+    Counts matrix products, forward and backward, and the optimizer; lookups and other elementwise work are
+    not counted.
+    """
+    from minielectra import objectives
+    from minielectra.pretraining.flops import count, format_count
+    from minielectra.pretraining.presets import DEFAULT_STEPS, configure
+
+    if options.run is None:
+        preset = given.get("preset", RunSettings.preset)
+        configs, steps = configure(preset, overrides), DEFAULT_STEPS[preset]
+    elif given or overrides:
+        names = ", ".join([*given, *overrides])
+        raise InputError(f"{options.run}: has its own configuration, as every run; leave out {names}")
+    else:
+        configs, steps, recorded = _run_so_far(options.run)
+    counted = count(objectives.make(*configs), options.steps or steps, options.budget)
+    if options.run is not None and options.steps is None and options.budget is None and is_number(recorded):
+        counted["run"] = recorded
+    print(json_text(counted) if options.json else format_count(counted))
+
+
+def _run_so_far(folder):
+    """-> the configurations of a run, its steps so far, and their FLOPs if it recorded them."""
+    from minielectra.electra.electra_config import ElectraConfig
+    from minielectra.pretraining.pretraining_config import PretrainingConfig
+    from minielectra.runs import run_folder
+    from minielectra.runs.metrics_log import read_metrics
+
+    configs = run_folder.configs(run_folder.load(folder), ElectraConfig, PretrainingConfig, folder)
+    last = (read_metrics(folder) or [{"step": 0}])[-1]
+    return configs, last["step"], last.get("flops")
 
 
 @dataclass(frozen=True)

@@ -4,27 +4,35 @@ import argparse
 import sys
 
 from minielectra import __version__
-from minielectra.cli.check_commands import bench, gradcheck, lessons
+from minielectra.cli.check_commands import bench, flops, gradcheck, lessons
 from minielectra.cli.command import Parser
+from minielectra.cli.device_commands import export, page
+from minielectra.cli.experiment_commands import experiment
 from minielectra.cli.finetuning_commands import evaluate, finetune, predict
-from minielectra.cli.pretraining_commands import export, plot, train
+from minielectra.cli.pretraining_commands import plot, train
+from minielectra.cli.report_command import report
 from minielectra.cli.streams import CLOSED_PIPE, abandon_output, any_streams, finish_output
 from minielectra.cli.text_commands import detect, prepare, tokenize
 from minielectra.errors import LONGEST, InputError, printable, reason
+from minielectra.training import mpi
 
 COMMANDS = (
     train,
     detect,
     plot,
+    report,
     export,
+    page,
     finetune,
     predict,
     evaluate,
+    experiment,
     tokenize,
     prepare,
     lessons,
     gradcheck,
     bench,
+    flops,
 )
 
 
@@ -34,10 +42,22 @@ def main(argv=None):
     0: done; 1: a check failed; 2: the input cannot be used, as one line on standard error says; 130: Ctrl-C;
     141: nobody reads the output any more.
     """
+    argv = sys.argv[1:] if argv is None else argv
     with any_streams():
-        status = _run(sys.argv[1:] if argv is None else argv)
+        status = _run_on_first_rank(argv) if mpi.asked_for(argv) else _run(argv)
         sys.stderr.flush()
     return status
+
+
+def _run_on_first_rank(argv):
+    """Run one command with the help of all ranks of MPI -> exit status."""
+    try:
+        with mpi.first_rank() as first:
+            return _run(argv) if first else 0
+    except InputError as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        return _interrupted()
 
 
 def _run(argv):
@@ -63,8 +83,7 @@ def _run(argv):
         abandon_output()
         return _fail("there is not enough memory; choose smaller sizes, a smaller batch or a smaller file")
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        return _interrupted()
 
 
 def parse(argv):
@@ -101,6 +120,11 @@ def build_parser(argv):
         if command.name in argv:
             command.add_to(own)
     return parser
+
+
+def _interrupted():
+    print("interrupted", file=sys.stderr)
+    return 130
 
 
 def _fail(message):

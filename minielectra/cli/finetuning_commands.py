@@ -44,6 +44,7 @@ def finetune(about, given, options):
     --resume, or if it is given again, a command that was stopped goes on where it was.
     """
     from minielectra.finetuning.experiment import format_results, resume_experiment, run_experiment
+    from minielectra.formats.huggingface import is_our_own
     from minielectra.formats.locks import unused
     from minielectra.training.interruptions import Interrupted
 
@@ -61,7 +62,10 @@ def finetune(about, given, options):
         print(f"{stop}; continue with:\n  minielectra finetune --resume {stop.folder}")
         return 130
     _draw(out)
-    print(format_results(results), out, sep="\n")
+    print(format_results(results))
+    if is_our_own(out):
+        print("the model reads a mix of layers: predict and evaluate can open it, transformers cannot")
+    print(out)
     return 0
 
 

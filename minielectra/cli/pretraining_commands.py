@@ -1,4 +1,4 @@
-"""Commands on runs: train, plot, export.
+"""Commands on runs: train, plot.
 
 They import what they need when they run, so that `--help` answers at once.
 """
@@ -14,7 +14,18 @@ from minielectra.pretraining.run_settings import RunSettings
 from minielectra.settings import Settings, setting
 
 # What `train` prints at its end.
-SHOWN = ("gen_loss", "unigram_entropy", "gen_accuracy", "disc_auc", "disc_recall", "disc_precision")
+SHOWN = (
+    *("gen_loss", "unigram_entropy", "gen_accuracy", "corrector_loss"),
+    *("disc_auc", "disc_recall", "disc_precision"),
+)
+
+# What docs/objectives.md explains.
+OBJECTIVE = (
+    *("objective", "mlm_weight", "mlm_anneal", "copy_gate", "disc_weight", "mask_fraction"),
+    *("sampler", "unigram_fraction", "sample_temperature", "train_generator", "adversarial"),
+    *("embeddings", "tie_encoders", "generator_width", "generator_depth"),
+    *("two_stage", "discriminator_start", "rewarm"),
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +39,7 @@ class TrainOptions(Settings):
 @command(
     Options(TrainOptions),
     Given(RunSettings, title="settings of a run"),
-    Overrides(("objective", "batch_size", "seq_length")),
+    Overrides(("batch_size", "seq_length", *OBJECTIVE)),
     examples=(
         "",
         "--corpus books/*.txt --minutes 30 --out runs/books",
@@ -99,34 +110,6 @@ def plot(options):
     paths = _draw(options.folder, options.out, tokens)
     if options.sentence is not None:
         paths.append(_draw_sentence(options.folder, readable(options.sentence), paths[0].parent))
-    print(*paths, sep="\n")
-
-
-@dataclass(frozen=True)
-class ExportOptions(Settings):
-    """The options of `export`."""
-
-    folder: str = setting(
-        help="a run, or mini: the model that comes with minielectra", metavar="RUN|mini", positional=True
-    )
-    out: str = setting(
-        help="folder to write; the models go into DIR/discriminator and DIR/generator",
-        metavar="DIR",
-        positional=True,
-    )
-
-
-@command(Options(ExportOptions), examples=("runs/books exported", "mini exported"))
-def export(options):
-    """Write the models of a run, or those that come with minielectra, in Hugging Face's layout.
-
-    `detect`, `finetune --model` and `train --init` read the folder; transformers reads the two models in it.
-    """
-    from minielectra.formats.locks import locked_beside
-    from minielectra.pretraining.load import export
-
-    with locked_beside(options.out):
-        paths = export(options.folder, options.out)
     print(*paths, sep="\n")
 
 

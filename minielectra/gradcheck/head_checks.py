@@ -23,6 +23,7 @@ KINDS = {
     "answering": (ElectraForQuestionAnswering, ("start", "end"), AnsweringLoss()),
     "regression": (ElectraForSequenceClassification, ("score",), RegressionLoss()),
 }
+MIXED = ("classification", "tagging")  # heads that are also checked over a mix of layers
 
 
 def heads_and_losses(random):
@@ -32,10 +33,12 @@ def heads_and_losses(random):
         "valid": VALID,
         "segments": random.integers(0, 3, (2, 3, 7)),
     }
-    for name, (kind, labels, loss) in KINDS.items():
-        config = HeadConfig(**dataclasses.asdict(CONFIG) | {"labels": labels})
+    for name, readout in [(name, "last") for name in KINDS] + [(name, "mix") for name in MIXED]:
+        kind, labels, loss = KINDS[name]
+        config = HeadConfig(**dataclasses.asdict(CONFIG) | {"labels": labels, "readout": readout})
+        about = f"{name}, mix" if readout == "mix" else name
         yield from check_layer(
-            f"{name} head",
+            f"{about} head",
             lambda p, kind=kind, config=config: kind(config, p),
             ids,
             random,
@@ -56,7 +59,7 @@ def heads_and_losses(random):
             outcome, cache = objective.forward(batch, Normalizers(5.0, 4.0), dropping())
             return outcome.losses[0], cache
 
-        yield from check_objective(f"{name} loss", objective, forward, inputs, random)
+        yield from check_objective(f"{about} loss", objective, forward, inputs, random)
 
 
 def _targets(name, random):

@@ -4,6 +4,7 @@ The same two calls in flight at once as for operations, with dropout whose masks
 """
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -15,7 +16,9 @@ from minielectra.electra.towers import ElectraForMaskedLM, ElectraForPreTraining
 from minielectra.gradcheck.checker import check_pair
 from minielectra.nn.encoder import Block, Encoder
 from minielectra.nn.layers import Activation, Embeddings, JoinedLinear, LayerNorm, Linear, PassContext
+from minielectra.nn.mixed_encoder import MixedEncoder
 from minielectra.nn.parameters import Parameters
+from minielectra.nn.shared_tables import Sum
 from minielectra.objectives import make
 from minielectra.pretraining.pretraining_config import PretrainingConfig
 
@@ -74,8 +77,18 @@ def check_layer(name, make_layer, inputs, random, **options):
     )
 
 
-def check_objective(name, objective, forward, inputs, random):
-    """Rows of an objective.
+def part_views(parameters):
+    """The same for stretches of the buffer: an encoder, a head's layer or a table each."""
+    spans = {}
+    for name in parameters:
+        part, (start, stop) = ".".join(name.split(".")[:3]), parameters.span(name)
+        spans[part] = spans.get(part, (start,))[0], stop
+    flat, grad = parameters.flat, parameters.grad
+    return {p: flat[a:b] for p, (a, b) in spans.items()}, {p: grad[a:b] for p, (a, b) in spans.items()}
+
+
+def check_objective(name, objective, forward, inputs, random, thorough=True):
+    """Rows of an objective. thorough: each parameter by itself, instead of one direction per part.
 
     forward(*inputs of a call) -> what is minimised, a number; and the cache for the objective's backward.
     """
@@ -84,11 +97,11 @@ def check_objective(name, objective, forward, inputs, random):
         forward,
         lambda dy, cache: objective.backward(cache, dropping()),
         inputs,
-        *views(objective.parameters),
+        *(views if thorough else part_views)(objective.parameters),
         random,
         upstream=1.0,
-        elements=4,
-        directions=3,
+        elements=4 if thorough else 1,
+        directions=3 if thorough else 1,
     )
 
 
@@ -135,10 +148,19 @@ def layers(random):
         def forward(self, x, valid, context):
             return super().forward(x, valid, valid.shape, context)
 
+    class PaddedMixedEncoder(MixedEncoder):
+        """A MixedEncoder that reads the shape off `valid`."""
+
+        def forward(self, x, valid, context):
+            return super().forward(x, valid, valid.shape, context)
+
     inputs = {"x": normal((2, 15, 8)), "valid": valid}
     yield from check("Block", lambda p: PaddedBlock(p, "encoder.layer.0", config), inputs, elements=16)
     inputs["x"] = normal((2, 15, 6))
     yield from check("Encoder", lambda p: PaddedEncoder(p, "", config), inputs, elements=8, directions=4)
+    yield from check(
+        "MixedEncoder", lambda p: PaddedMixedEncoder(p, "", config), inputs, elements=8, directions=4
+    )
 
 
 def towers(random):
@@ -154,8 +176,60 @@ def towers(random):
     yield from check("discriminator", lambda p: ElectraForPreTraining(CONFIG, p), ids)
 
 
+# Every objective, and the options that change its gradient: fields of PretrainingConfig. `progress` is the
+# share of the run that is done.
+VARIANTS = {
+    "electra": {},
+    "electra, encoders tied": {"tie_encoders": True},
+    "electra, no generator": {"sampler": "uniform"},
+    "electra, embeddings separate": {"embeddings": "separate"},
+    "electra, gdes": {"embeddings": "gdes"},
+    "electra-15": {"objective": "electra-15"},
+    "mlm": {"objective": "mlm"},
+    "replace-mlm": {"objective": "replace-mlm"},
+    "replace-mlm, gdes": {"objective": "replace-mlm", "embeddings": "gdes"},
+    "all-tokens-mlm": {"objective": "all-tokens-mlm"},
+    "all-tokens-mlm, encoders tied": {"objective": "all-tokens-mlm", "tie_encoders": True},
+    "all-tokens-mlm, no gate": {"objective": "all-tokens-mlm", "copy_gate": False},
+    "rtd+mlm": {"objective": "rtd+mlm"},
+    "rtd+mlm, first stage": {"objective": "rtd+mlm", "two_stage": 0.5, "progress": 0.2},
+    "electric, unigram": {"objective": "electric", "sampler": "unigram"},
+    "electric, generator": {"objective": "electric"},
+    "electra, adversarial": {"adversarial": True, "sample_temperature": 1.5},
+}
+
+
+def hold_constants(objective):
+    """Make what has no gradient independent of the weights, as it is for the backward pass.
+
+    That is the shared part of disentangled embeddings, the probabilities of Electric's noise, and the rewards
+    of an adversarial generator.
+    """
+    for tower in objective.towers.values():
+        tables = tower.embeddings
+        for handle in (tables.word, tables.position, tables.segment, tables.norm.weight, tables.norm.bias):
+            if isinstance(handle, Sum):
+                handle.base = SimpleNamespace(value=handle.base.value.copy())
+    for name in ("_log_q", "_advantage", "_hidden"):
+        if hasattr(objective, name):
+            setattr(objective, name, _once_per_call(getattr(objective, name)))
+
+
+def _once_per_call(function):
+    """function(outcome, …), which returns what it returned for the same samples before."""
+    known = {}
+
+    def remembering(outcome, *rest):
+        key = outcome.samples.tobytes()
+        if key not in known:
+            known[key] = function(outcome, *rest)
+        return known[key]
+
+    return remembering
+
+
 def objectives(random):
-    """The joint loss and the mlm loss -> rows.
+    """What each objective minimises -> rows.
 
     The samples are handed in: they are choices, not functions of the weights.
     """
@@ -177,17 +251,22 @@ def objectives(random):
         "weights": weights.astype(np.float32),
         "samples": samples,
     }
-    variants = {"electra": {}, "mlm": {"objective": "mlm"}, "electra, encoders tied": {"tie_encoders": True}}
-    for title, options in variants.items():
-        config = PretrainingConfig(generator_width=0.5, gen_weight=1.5, disc_weight=4.0, **options)
-        objective = make(CONFIG, config, dtype=np.float64)
+    for title, options in VARIANTS.items():
+        options = dict(options)
+        progress = options.pop("progress", 1.0)
+        weights = {"gen_weight": 1.5, "disc_weight": 4.0, "mlm_weight": 2.5}
+        objective = make(
+            CONFIG, PretrainingConfig(generator_width=0.5, **weights, **options), dtype=np.float64
+        )
+        objective.set_noise(np.arange(23) + 1, [0, 1, 2])
         fill(objective.parameters, random)
+        hold_constants(objective)
 
-        def forward(*arrays, objective=objective, config=config):
+        def forward(*arrays, objective=objective, progress=progress):
             *arrays, samples = arrays
-            normalizers = MaskedNormalizers(5.0, 16.0)
-            outcome, cache = objective.forward(MaskedBatch(*arrays), normalizers, dropping(), samples=samples)
-            loss_weights = (config.gen_weight, config.disc_weight)
-            return sum(w * loss for w, loss in zip(loss_weights, outcome.losses, strict=False)), cache
+            batch, normalizers = MaskedBatch(*arrays, progress=progress), MaskedNormalizers(5.0, 16.0)
+            outcome, cache = objective.forward(batch, normalizers, dropping(), samples=samples)
+            return sum(w * x for w, x in zip(objective.loss_weights, outcome.losses, strict=True)), cache
 
-        yield from check_objective(f"objective {title}", objective, forward, inputs, random)
+        thorough = title in ("electra", "electra, encoders tied", "mlm")  # the others have the same towers
+        yield from check_objective(f"objective {title}", objective, forward, inputs, random, thorough)

@@ -18,9 +18,11 @@ from minielectra.ops.fast import relu as fast_relu
 from minielectra.ops.fast import silu as fast_silu
 from minielectra.ops.reference import (
     attention,
+    copy_gate,
     dropout,
     embedding,
     gelu,
+    layer_mix,
     layernorm,
     linear,
     losses,
@@ -77,6 +79,13 @@ def operations(random):
         dropout.dropout_backward,
         {"x": x, "keep": keep},
     )
+    yield from check(
+        "layer mix",
+        layer_mix.layer_mix_forward,
+        lambda dy, *more: np.stack(layer_mix.layer_mix_backward(dy, *more)),
+        {"layers": normal((2, 4, 5, 3))},
+        {"weights": normal(4), "scale": 1.0 + normal(1)},
+    )
 
     ids = {"ids": random.integers(0, 7, (2, 10))}  # some ids repeat
     yield from check(
@@ -117,6 +126,14 @@ def operations(random):
             lambda dy, cache, module=module: module.cross_entropy_backward(cache, dy),
             {"logits": normal((2, 6, 7)), "targets": random.integers(0, 7, (2, 6))},
         )
+    seen = random.integers(0, 7, (2, 6))
+    targets = np.where(np.arange(6) % 2, seen, random.integers(0, 7, (2, 6)))  # some stand there already
+    yield from check(
+        "copy gate",
+        lambda x, gate, *ids: copy_gate.copy_gate_forward(x.copy(), gate, *ids, weights, normalizer)[::2],
+        lambda dy, cache: copy_gate.copy_gate_backward(cache, dy),
+        {"logits": normal((2, 6, 7)), "gate": 2.0 * normal((2, 6)), "seen": seen, "targets": targets},
+    )
     yield from check(
         "binary cross entropy",
         lambda x, y: losses.binary_cross_entropy_forward(x, y.astype(x.dtype), weights, normalizer),

@@ -8,7 +8,9 @@ correction of the moments' bias. That is the default here too, and the correctio
 """
 
 from minielectra.backend import array_module, to_host
-from minielectra.optim.buffer_blocks import cut_blocks
+from minielectra.optim.buffer_blocks import cut_blocks, decays
+
+OPERATIONS = 14  # of an update, per number: one for each line of `_update_block`, without weight decay
 
 
 class Adam:
@@ -28,6 +30,18 @@ class Adam:
         self.moments = moments
         self.first, self.second = moments[0], moments[1]
         self.blocks = cut_blocks(parameters, config.weight_decay, rate_factor)
+
+    @classmethod
+    def flops(cls, parameters, config, names=None):
+        """Operations of one update -> (in matrix products, elementwise).
+
+        names: of the parameters that are updated; default: all.
+        """
+        total = 0
+        for name in parameters if names is None else names:
+            start, stop = parameters.span(name)
+            total += (OPERATIONS + bool(config.weight_decay and decays(name))) * (stop - start)
+        return 0, total
 
     def share(self, index, count):
         """Numbers of the blocks that worker `index` of `count` updates: every `count`-th."""

@@ -23,6 +23,10 @@ from minielectra.backend import to_host
 from minielectra.optim.adam import Adam
 from minielectra.optim.buffer_blocks import cut_blocks, decays
 
+# Elementwise operations of an update, per number of a matrix and without weight decay: 5 for the momentum, 13
+# for the iteration, 2 for the step. And per number of X Xᵀ, in all steps of the iteration.
+OPERATIONS, SQUARE_OPERATIONS = 20, 15
+
 
 class MatrixBlock(NamedTuple):
     """One matrix in the flat buffer."""
@@ -35,9 +39,8 @@ class MatrixBlock(NamedTuple):
 
     @property
     def cost(self):
-        """Multiplications of its orthogonalization, about: the matrix is dealt out to workers by this."""
-        small, large = sorted(self.shape)
-        return 5 * small * small * (2 * large + small)
+        """What its orthogonalization costs: the matrix is dealt out to workers by this."""
+        return ops.orthogonalize_products(self.shape)
 
 
 def is_muons(name, shape):
@@ -66,6 +69,19 @@ class Muon(Adam):
             factor = rate_factor(name) if rate_factor else 1.0
             self.blocks.append(MatrixBlock(*parameters.span(name), decay, factor, shape))
         self.blocks += cut_blocks(parameters, config.weight_decay, rate_factor, rest)
+
+    @classmethod
+    def flops(cls, parameters, config, names=None):
+        """Operations of one update -> (in matrix products, elementwise). names: as for Adam."""
+        shapes = {name: parameters[name].shape for name in (parameters if names is None else names)}
+        matrices = {name: shape for name, shape in shapes.items() if is_muons(name, shape)}
+        rest = [name for name in shapes if name not in matrices]
+        products, elementwise = Adam.flops(parameters, config, rest)
+        for rows, columns in matrices.values():
+            products += 2 * ops.orthogonalize_products((rows, columns))
+            elementwise += (OPERATIONS + bool(config.weight_decay)) * rows * columns
+            elementwise += SQUARE_OPERATIONS * min(rows, columns) ** 2
+        return products, elementwise
 
     def share(self, index, count):
         """Numbers of the blocks that worker `index` of `count` updates: matrices by cost, the rest in turn.

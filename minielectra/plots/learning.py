@@ -17,12 +17,14 @@ def learning(metrics, preset=None):
     metrics: columns from `runs.metrics_log.metric_columns`; preset: its name, for the line under the title.
     """
     if has_discriminator(metrics):
-        height, title = 7.4, _finding(metrics)
-        panels = (_gen_loss, _gen_accuracy, _disc_loss, _disc_auc, _disc_rates, _disc_accuracy)
+        height = 7.4
+        has_generator = np.isfinite(_column(metrics, "gen_loss")).any()
+        first = _gen_loss if has_generator else _learning_rate
+        panels = (first, _gen_accuracy, _disc_loss, _disc_auc, _disc_rates, _disc_accuracy)
     else:
-        height, title = 4.4, _mlm_finding(metrics)
+        height = 4.4
         panels = (_gen_loss, _gen_accuracy, _learning_rate)
-    fig = style.figure(12, height, title, _describe(metrics, preset))
+    fig = style.figure(12, height, finding(metrics), _describe(metrics, preset))
     axes = fig.subplots(len(panels) // 3, 3, squeeze=False).ravel()
     for index, (ax, panel) in enumerate(zip(axes, panels, strict=True)):
         panel(ax, metrics)
@@ -45,7 +47,10 @@ def _last(metrics, name):
     return values[-1] if len(values) else np.nan
 
 
-def _finding(metrics):
+def finding(metrics):
+    """What the run has reached, in one sentence."""
+    if not has_discriminator(metrics):
+        return _mlm_finding(metrics)
     names = ("disc_recall", "disc_precision", "disc_accuracy", "baseline_accuracy")
     recall, precision, accuracy, baseline = (_last(metrics, name) for name in names)
     replaced = 1 - baseline
@@ -58,8 +63,9 @@ def _finding(metrics):
 
 
 def _mlm_finding(metrics):
-    steps, share = style.spaced(metrics["step"][-1]), style.per_cent(_last(metrics, "gen_accuracy"))
-    loss = f"loss {_last(metrics, 'gen_loss'):.2f} nats"
+    name = "corrector" if np.isfinite(_last(metrics, "corrector_loss")) else "gen"
+    steps, share = style.spaced(metrics["step"][-1]), style.per_cent(_last(metrics, f"{name}_accuracy"))
+    loss = f"loss {_last(metrics, f'{name}_loss'):.2f} nats"
     return f"After {steps} steps, the first guess for a masked token is right {share} of the time; {loss}"
 
 
@@ -121,6 +127,7 @@ def _gen_loss(ax, metrics):
     style.tidy(ax, "Generator: loss on masked tokens", ylabel="cross-entropy (nats)")
     _plot(ax, metrics, "train_gen_loss", "training", style.SKY)
     _plot(ax, metrics, "gen_loss", "held-out", style.BLUE)
+    _plot(ax, metrics, "corrector_loss", "the corrector's, held-out", style.VERMILION, "s")
     _baseline(ax, metrics, _column(metrics, "unigram_entropy"), "knowing only the frequencies")
 
 

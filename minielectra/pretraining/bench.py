@@ -11,6 +11,7 @@ from minielectra import backend, objectives
 from minielectra.electra.corruption import mask_batch
 from minielectra.electra.initialization import initialize
 from minielectra.errors import InputError
+from minielectra.pretraining.flops import product_flops
 from minielectra.pretraining.memory_check import check_pretraining_memory
 from minielectra.training.engine import make_engine
 
@@ -26,7 +27,7 @@ FIRST_WORD = 5  # the ids before it are special tokens
 def bench(model_config, config, steps=20, threads=None, device="cpu", seed=0, workers=None):
     """Time `steps` training steps of a configuration.
 
-    -> a dict for JSON: median milliseconds per step, tokens per second, GFLOP/s by `step_flops`, peak
+    -> a dict for JSON: median milliseconds per step, tokens per second, GFLOP/s of matrix products, peak
     resident memory in MB. Raises InputError if there is not enough memory, or no word besides special tokens.
     """
     if model_config.vocab_size <= FIRST_WORD:
@@ -34,6 +35,7 @@ def bench(model_config, config, steps=20, threads=None, device="cpu", seed=0, wo
         raise InputError(f"{problem}; use a vocab_size of more than {FIRST_WORD}")
     check_pretraining_memory(model_config, config, device, threads, workers)
     objective = objectives.make(model_config, config, backend.load(device))
+    objective.set_noise(np.ones(model_config.vocab_size), range(FIRST_WORD))
     initialize(objective, seed)
     random = np.random.default_rng(seed)
     shape = (config.batch_size, config.seq_length)
@@ -41,6 +43,7 @@ def bench(model_config, config, steps=20, threads=None, device="cpu", seed=0, wo
     special, mask_id = (0, 1, 2, 3, 4), 4
     all_valid, segments = np.ones(shape, bool), np.zeros_like(ids)
     batch = mask_batch(ids, all_valid, segments, special, mask_id, model_config.vocab_size, config, random)
+    batch.progress = 0.0  # the beginning of a run
     times = []
     with closing(make_engine(objective, threads, workers)) as engine:
         for step in range(WARMUP + steps):
@@ -51,7 +54,7 @@ def bench(model_config, config, steps=20, threads=None, device="cpu", seed=0, wo
     return {
         "ms_per_step": round(seconds * 1e3, 3),
         "tokens_per_second": round(ids.size / seconds, 1),
-        "gflops": round(step_flops(objective) / seconds / 1e9, 1),
+        "gflops": round(product_flops(objective) / seconds / 1e9, 1),
         "peak_rss_mb": _peak_memory(),
         "threads": engine.n_workers,
         "workers": engine.workers,
@@ -70,20 +73,3 @@ def _peak_memory():
         return None
     unit = 1024 * 1024 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
-
-
-def step_flops(objective):
-    """Floating-point operations of the matrix products of one step: 2 per multiply-add forward, twice that
-    backward.
-    """
-    config, model_config = objective.config, objective.model_config
-    rows, length = config.batch_size * config.seq_length, config.seq_length
-    chosen = config.batch_size * config.masked_per_example
-    total = 0
-    for name, shape in objective.parameters.shapes.items():
-        if name.endswith(".weight") and len(shape) == 2 and ".embeddings." not in name:
-            total += 2 * (chosen if "generator_predictions" in name else rows) * shape[0] * shape[1]
-    for tower in objective.towers.values():
-        total += 4 * rows * length * tower.config.hidden_size * tower.config.num_hidden_layers  # q kᵀ and p v
-    total += 2 * chosen * model_config.vocab_size * model_config.embedding_size  # tied output
-    return 3 * total

@@ -45,10 +45,15 @@ class Evaluator:
         joined = {name: np.concatenate([arrays[name] for arrays in chunks]) for name in chunks[0]}
         batch = self.batch
         used = batch.weights > 0
-        metrics = {
-            "gen_loss": -float(joined["log_likelihood"][used].astype(np.float64).mean()),
-            "gen_accuracy": float(joined["correct"][used].mean()),
-        }
+        metrics = {"gen_loss": None}
+        if "generator" in self.objective.towers:
+            metrics = {
+                "gen_loss": -float(joined["log_likelihood"][used].astype(np.float64).mean()),
+                "gen_accuracy": float(joined["correct"][used].mean()),
+            }
+        if "word_likelihood" in joined:
+            metrics["corrector_loss"] = -float(np.log(joined["word_likelihood"][used]).mean())
+            metrics["corrector_accuracy"] = float(joined["word_correct"][used].mean())
         if "logits" not in joined:
             return metrics, None
         originals = np.take_along_axis(batch.input_ids, batch.positions, axis=1)
@@ -56,7 +61,7 @@ class Evaluator:
         replaced = detection.is_replaced(batch.input_ids, batch.positions, used, joined["samples"])
         metrics |= detection_metrics(joined["logits"][batch.valid], replaced[batch.valid])
         if self.fixed is not None:
-            tower, threads = self.objective.discriminator, len(self._workspaces)
+            tower, threads = self.objective.towers["discriminator"], len(self._workspaces)
             metrics |= score_fixed_corruption(tower, self.fixed, threads)
         scores = 1.0 / (1.0 + np.exp(-joined["logits"].astype(np.float64)))
         record = {
@@ -80,13 +85,20 @@ class Evaluator:
         uniform = to_device(random.uniform(part.positions.size, np.float32), xp)
         context = PassContext(workspace, backward=False)
         outcome, _ = self.objective.forward(part.to_device(xp), MaskedNormalizers(1.0, 1.0), context, uniform)
-        p = to_host(outcome.probabilities)
         target = np.take_along_axis(part.input_ids, part.positions, axis=1)
-        likelihood = p[np.arange(len(p)), target.reshape(-1)].reshape(target.shape)
-        arrays = {
-            "log_likelihood": np.log(np.maximum(likelihood, np.finfo(likelihood.dtype).tiny)),
-            "correct": p.argmax(axis=-1).reshape(target.shape) == target,
-        }
+        if outcome.probabilities is None:  # no generator: what the samples were drawn from
+            arrays = {"log_likelihood": self.objective.noise.log_probabilities(target)}
+        else:
+            p = to_host(outcome.probabilities)
+            likelihood = p[np.arange(len(p)), target.reshape(-1)].reshape(target.shape)
+            arrays = {
+                "log_likelihood": np.log(np.maximum(likelihood, np.finfo(likelihood.dtype).tiny)),
+                "correct": p.argmax(axis=-1).reshape(target.shape) == target,
+            }
+        if outcome.word_likelihood is not None:
+            likelihood = to_host(outcome.word_likelihood).astype(np.float64).reshape(target.shape)
+            arrays["word_likelihood"] = np.maximum(likelihood, np.finfo(np.float32).tiny)
+            arrays["word_correct"] = to_host(outcome.word_guess).reshape(target.shape) == target
         if "discriminator" in self.objective.towers:
             arrays["samples"] = to_host(outcome.samples)
             arrays["logits"] = to_host(outcome.logits).reshape(part.input_ids.shape).copy()

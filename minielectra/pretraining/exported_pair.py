@@ -1,5 +1,7 @@
-"""A pre-training model as two Hugging Face directories, `discriminator` and `generator`, in one folder; and
-back.
+"""A pre-training model as Hugging Face directories in one folder, `discriminator` and `generator`; and back.
+
+An objective that predicts words with its full-size encoder has a third one, `corrector`, with or without a
+discriminator on the same encoder.
 
 Each directory is a whole model, so that other tools can open it. The shared embeddings are therefore in both,
 and must be equal. A compact pair, such as the model that comes with minielectra, takes a tenth of the space.
@@ -15,15 +17,23 @@ from pathlib import Path
 
 import numpy as np
 
-from minielectra.electra.towers import EMBEDDINGS, ElectraForMaskedLM, ElectraForPreTraining
+from minielectra import objectives
+from minielectra.electra.electra_config import ElectraConfig
+from minielectra.electra.towers import ElectraForMaskedLM, ElectraForPreTraining
 from minielectra.errors import InputError
 from minielectra.formats import huggingface
 from minielectra.formats.files import make_folder
 from minielectra.formats.int8_weights import save_int8
 from minielectra.formats.weights import TOWERS
+from minielectra.nn.shared_tables import Sum
 from minielectra.pretrained.shipped import locate
 
-KINDS = {"discriminator": ElectraForPreTraining, "generator": ElectraForMaskedLM}
+KINDS = {
+    "discriminator": ElectraForPreTraining,
+    "generator": ElectraForMaskedLM,
+    "corrector": ElectraForMaskedLM,
+}
+FULL_SIZE_FIRST = ("discriminator", "corrector", "generator")
 # Fields of a configuration that say nothing about the weights.
 INDEPENDENT_OF_WEIGHTS = (
     "hidden_dropout_prob",
@@ -63,34 +73,48 @@ def save_compact(towers, directory, tokenizer):
     save_int8(state, Path(directory) / TOWERS)
 
 
-def read_towers(directory, objective, tied=False):
+def read_towers(directory, config):
     """The towers that an objective trains, from a folder as above or a shipped model that `directory` names.
 
-    objective: its name; tied: whether its towers have one encoder (PretrainingConfig's `tie_encoders`). ->
-    ({configuration field: value} that makes such a model, {name in the joint model: array}, the directory of
-    the first tower, which holds the vocabulary). Raises InputError if a tower is missing, or if the two are
-    not a pair: if their embeddings differ, or if the generator is not a scaled copy of the discriminator.
+    config: PretrainingConfig. -> ({configuration field: value} that makes such a model, {name in the joint
+    model: array}, the directory of the full-size tower, which holds the vocabulary). Raises InputError if a
+    tower is missing, or if they do not belong together: if what they share differs, or if the generator is
+    not a scaled copy of the full-size tower.
     """
     directory = locate(directory)
-    names = ["generator"] if objective == "mlm" else list(KINDS)
+    names = list(objectives.make(ElectraConfig(num_attention_heads=1), config).towers)
     for name in names:
         if not (directory / name).is_dir():
             raise InputError(f"{directory}: has no {name}; --init needs a folder as `export` writes it")
     towers = {name: KINDS[name].from_pretrained(directory / name) for name in names}
-    fields = dataclasses.asdict(towers[names[0]].config)
-    state = {}
+    model_config = towers[names[-1]].config
+    fields = dataclasses.asdict(model_config)
+    if "generator" in names[:-1]:
+        scale = _generator_scale(directory, model_config, towers["generator"].config)
+        config = dataclasses.replace(config, **scale)
+        fields |= scale
+    state = _joint_state(directory, towers, objectives.make(model_config, config))
+    return fields, state, directory / names[-1]
+
+
+def _joint_state(directory, towers, objective):
+    """{name: array} of an objective whose towers are `towers` {name: Electra}. Raises InputError."""
+    owners = {}
     for name, tower in towers.items():
-        prefix = "discriminator" if tied else name
         for key, array in tower.parameters.state().items():
-            joint = key if key.startswith(f"{EMBEDDINGS}.") else f"{prefix}.{key}"
-            if not np.array_equal(state.setdefault(joint, array), array):
+            handle = objective.towers[name].parameter(key)
+            if isinstance(handle, Sum):
+                handle.difference.value[...] = array - handle.base.value
+                continue
+            owner = owners.setdefault(handle.start, name)
+            if owner == name and array.shape == handle.shape:
+                handle.value[...] = array
+            elif not np.array_equal(handle.value, array):
+                other = list(towers)[-1] if owner == name else name
                 raise InputError(
-                    f"{directory}: {key} differs between generator and discriminator, "
-                    "which share it in pre-training"
+                    f"{directory}: {key} differs between {owner} and {other}, which share it in pre-training"
                 )
-    if "discriminator" in towers:
-        fields |= _generator_scale(directory, towers["discriminator"].config, towers["generator"].config)
-    return fields, state, directory / names[0]
+    return objective.parameters.state()
 
 
 def _generator_scale(directory, config, gen_config):

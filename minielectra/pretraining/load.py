@@ -8,7 +8,7 @@ from minielectra.electra.electra_config import ElectraConfig
 from minielectra.electra.towers import ElectraForPreTraining
 from minielectra.errors import InputError
 from minielectra.pretrained.shipped import DEFAULT, is_shipped, locate
-from minielectra.pretraining.exported_pair import KINDS, open_towers, save_towers
+from minielectra.pretraining.exported_pair import FULL_SIZE_FIRST, open_towers, save_towers
 from minielectra.pretraining.pretraining_config import PretrainingConfig
 from minielectra.runs import run_folder
 from minielectra.runs.checkpoints import list_checkpoints, load_parameters
@@ -87,10 +87,10 @@ def model_directory(source):
     """The directory in Hugging Face's layout that `source` means -> Path.
 
     That is `source` itself, unless it is a folder that `export` wrote: then it is the discriminator inside,
-    or the generator if there is no other, as after training with --objective mlm.
+    or the corrector or generator if there is no other, as after training with --objective mlm.
     """
     source = Path(source)
-    inside = [source, *(source / name for name in KINDS)]
+    inside = [source, *(source / name for name in FULL_SIZE_FIRST)]
     return next((directory for directory in inside if (directory / "config.json").exists()), source)
 
 

@@ -10,6 +10,8 @@ FEWEST_STEPS = 100  # who asks for fewer does not expect the model to learn anyt
 def on_plateau(row):
     """Whether a model has learnt how frequent words are, and nothing else. row: of metrics.jsonl."""
     auc = row.get("disc_auc")
+    if row.get("gen_loss") is None:  # without a generator there is no such plateau
+        return False
     return row["unigram_entropy"] - row["gen_loss"] < NEAR and (auc is None or auc < BLIND)
 
 

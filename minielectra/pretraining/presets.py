@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from minielectra.electra.electra_config import ElectraConfig
+from minielectra.electra.electra_config import NETWORK, ElectraConfig
 from minielectra.errors import InputError
 from minielectra.pretraining.pretraining_config import PretrainingConfig
 from minielectra.settings import find_field, parse_value
@@ -32,7 +32,7 @@ PRESETS = {
             "adam_beta2": 0.98,
             "disc_weight": 10.0,
             "generator_width": 0.5,
-            "sample_temperature": 1.5,
+            "unigram_fraction": 0.5,
             "initialization": "local_attention",
             "word_vectors": "cooccurrence",
         },
@@ -43,10 +43,10 @@ PRESETS = {
         {
             "vocab_size": 8192,
             "embedding_size": 128,
-            "hidden_size": 192,
+            "hidden_size": 256,
             "num_hidden_layers": 3,
             "num_attention_heads": 4,
-            "intermediate_size": 768,
+            "intermediate_size": 1024,
             "max_position_embeddings": 256,
             "hidden_dropout_prob": 0.0,
             "attention_probs_dropout_prob": 0.0,
@@ -59,9 +59,9 @@ PRESETS = {
             "adam_beta2": 0.98,
             "disc_weight": 10.0,
             "tie_encoders": True,
-            "sample_temperature": 2.0,
-            "single_segment_fraction": 0.3,
-            "short_fraction": 0.15,
+            "unigram_fraction": 0.5,
+            "single_segment_fraction": 0.5,
+            "short_fraction": 0.3,
             "initialization": "local_attention",
             "word_vectors": "cooccurrence",
         },
@@ -105,7 +105,7 @@ def configure(preset="tiny", overrides=None):
         find_field(name, *_KINDS)
     model, pretraining = (
         kind(**(base | {name: value for name, value in overrides.items() if _OWNERS[name] is kind}))
-        for base, kind in zip(PRESETS[preset], _KINDS, strict=True)
+        for base, kind in zip(_fields(preset, overrides), _KINDS, strict=True)
     )
     if pretraining.objective == "mlm" and not {"mask_keep_fraction", "mask_random_fraction"} & set(overrides):
         # BERT's 80/10/10.
@@ -117,6 +117,15 @@ def configure(preset="tiny", overrides=None):
         )
     # Raises InputError if the generator's sizes do not work.
     model.generator(pretraining.generator_width, pretraining.generator_depth)
+    return model, pretraining
+
+
+def _fields(preset, overrides):
+    """The fields of a preset, without its words by frequency where no generator writes the others."""
+    model, pretraining = PRESETS[preset]
+    mixed = overrides.get("sampler", NETWORK) == NETWORK and not overrides.get("adversarial")
+    if not mixed or overrides.get("objective") in ("mlm", "electric"):
+        pretraining = {name: value for name, value in pretraining.items() if name != "unigram_fraction"}
     return model, pretraining
 
 

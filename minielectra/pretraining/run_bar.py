@@ -102,7 +102,7 @@ def duration(seconds):
 
 def figures(row):
     """The figures of an evaluation that matter most, as the bar shows them -> {name: text}."""
-    shown = {"MLM": row["gen_loss"], "AUC": row.get("disc_auc"), "recall": row.get("disc_recall")}
+    shown = {"MLM": row.get("gen_loss"), "AUC": row.get("disc_auc"), "recall": row.get("disc_recall")}
     text = {name: f"{value:.3f}" for name, value in shown.items() if value is not None}
     if row["tokens_per_second"]:
         text["tok/s"] = f"{row['tokens_per_second']:,.0f}"

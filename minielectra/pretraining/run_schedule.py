@@ -19,14 +19,23 @@ FORWARD = 1 / 3  # of a training step, which also goes backward
 def rate_at(step, steps, config):
     """The learning rate of update number `step` (from 0) in a run of `steps`. config: PretrainingConfig."""
     warmup = config.warmup_steps or math.ceil(config.warmup_fraction * steps)
-    return learning_rate(step, steps, config.learning_rate, warmup)
+    return learning_rate(step, steps, config.learning_rate, warmup) * _rewarming(step / steps, config)
 
 
 def rate_at_fraction(fraction, step, config):
     """The same, of update number `step` in a run of unknown length, after this fraction of its schedule."""
+    rewarming = _rewarming(fraction, config)
     if config.warmup_steps:
-        return learning_rate(fraction, 1.0, config.learning_rate, 0) * min(1.0, step / config.warmup_steps)
-    return learning_rate(fraction, 1.0, config.learning_rate, config.warmup_fraction)
+        warming = min(1.0, step / config.warmup_steps) * rewarming
+        return learning_rate(fraction, 1.0, config.learning_rate, 0) * warming
+    return learning_rate(fraction, 1.0, config.learning_rate, config.warmup_fraction) * rewarming
+
+
+def _rewarming(fraction, config):
+    """What the rate is multiplied by after the share `two_stage` of the run, if it is to rise once more."""
+    if not config.rewarm or fraction < config.two_stage or not config.warmup_fraction:
+        return 1.0
+    return min(1.0, (fraction - config.two_stage) / (config.warmup_fraction * (1.0 - config.two_stage)))
 
 
 def steps_between_evaluations(steps, cost):

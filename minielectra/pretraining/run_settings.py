@@ -87,8 +87,8 @@ class RunSettings(Settings):
     )
     workers: str | None = setting(
         None,
-        "what computes the shards; the results are the same",
-        choices=("threads", "processes", "plain"),
+        "what computes the shards; mpi: the ranks that mpiexec has started. The results are the same",
+        choices=("threads", "processes", "plain", "mpi"),
         shown_default="processes if the system can, else threads",
     )
     device: str = setting("cpu", "where to compute", choices=("cpu", "gpu"))

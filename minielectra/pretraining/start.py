@@ -27,7 +27,9 @@ from minielectra.pretraining.trainer import Trainer
 from minielectra.runs import run_folder
 from minielectra.runs.checkpoints import last_step
 from minielectra.runs.schedule_record import finished_schedule, read_schedule
+from minielectra.training.engine import check_ranks
 from minielectra.training.interruptions import Interrupted
+from minielectra.training.mpi import check_not_started_by_mpi
 from minielectra.training.processes import WorkerLost
 
 
@@ -40,6 +42,10 @@ def start_run(settings, out=None, started=None):
     that is not empty or in which another process works.
     """
     _, config = configure(settings.preset, settings.overrides)
+    if settings.workers == "mpi":
+        check_ranks(config, settings.device, settings.threads)
+    else:
+        check_not_started_by_mpi()
     backend.load(settings.device)
     initial = None
     if settings.init:
@@ -87,19 +93,30 @@ def resume_run(folder, given, overrides, started=None):
     with claimed(folder):
         info = run_folder.load(folder)
         own = RunSettings.from_dict(info["settings"])
+        machine = _machine(own, given)
         _check_same(folder, info, own, with_absolute_paths(given) | overrides)
         if told := run_folder.other_versions(info.get("versions")):
             _say(folder, told)
         changed = _changed(folder, info, own, given)
         if changed != info:
             run_folder.save(folder, changed)
-        machine = {name: given[name] for name in MACHINE if name in given}
         try:
             return Path(folder), Trainer(folder, started, machine).run()
         except WorkerLost as lost:
             raise lost.advising(f"continue with --resume {folder}") from None
         except KeyboardInterrupt:
             raise Interrupted(last_step(folder), folder) from None
+
+
+def _machine(own, given):
+    """{setting: value} that a resumed run uses instead of its own, because it may be on another machine."""
+    machine = {name: given[name] for name in MACHINE if name in given}
+    if own.workers == "mpi":  # which mpiexec may not have started this time
+        machine = {"workers": None} | machine
+    if machine.get("workers") == "mpi":
+        return {"threads": None} | machine
+    check_not_started_by_mpi()
+    return machine
 
 
 def _check_same(folder, info, own, values):
@@ -126,6 +143,11 @@ def _changed(folder, info, own, given):
     if "keep" in given:
         settings = settings | {"keep": given["keep"]}
     steps, before = given.get("steps"), info.get("steps", own.steps)
+    if steps not in (None, before) and info.get("pretraining", {}).get("two_stage"):
+        raise InputError(
+            f"{folder}: its two stages are shares of the run, which therefore cannot be made longer; "
+            "start a new run"
+        )
     extended = {}
     if steps is not None and before is None:  # its --minutes are not over
         taken = max(len(read_schedule(folder)), last_step(folder))
@@ -181,7 +203,7 @@ def _with_initial_weights(settings, config):
     Raises InputError if there are no such weights, or if other settings contradict them.
     """
     source, overrides = settings.init, settings.overrides
-    fields, weights, tower = read_towers(source, config.objective, config.tie_encoders)
+    fields, weights, tower = read_towers(source, config)
     tokenizer = load_tokenizer(tower, fields["vocab_size"])
     fields["pad_token_id"] = tokenizer.pad_id
     for name, value in overrides.items():

@@ -9,7 +9,6 @@ was not.
 import sys
 import time
 from contextlib import closing
-from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from minielectra import backend, objectives
@@ -22,6 +21,7 @@ from minielectra.pretraining.choose_schedule import choose_schedule
 from minielectra.pretraining.evaluation import Evaluator, unigram_loss
 from minielectra.pretraining.exported_pair import read_towers
 from minielectra.pretraining.fixed_corruption import make_fixed_corruption
+from minielectra.pretraining.flops import run_flops, step_flops
 from minielectra.pretraining.presets import configure
 from minielectra.pretraining.pretraining_config import PretrainingConfig
 from minielectra.pretraining.run_bar import RunBar, describe
@@ -46,19 +46,25 @@ from minielectra.training.not_finite import advice
 EVALUATION_TOKENS = 32768  # size of the evaluation set, if the held-out part has that many
 
 
-@dataclass
 class RunningLosses:
     """Sums of the training losses since the last evaluation."""
 
-    steps: int = 0
-    gen_loss: float = 0.0
-    disc_loss: float = 0.0
+    def __init__(self, state=None, names=()):
+        """state: of a checkpoint; names: of the losses, for a list of earlier versions: steps, sum, sum."""
+        if isinstance(state, list):
+            state = {name: [total, state[0]] for name, total in zip(names, state[1:], strict=False)}
+        self.state = state or {}  # {name: [sum, number of steps]}
 
-    def add(self, result):
-        """Add a StepResult."""
-        self.steps += 1
-        self.gen_loss += result.gen_loss
-        self.disc_loss += result.disc_loss or 0.0
+    def add(self, losses):
+        """Add {name: loss} of a step."""
+        for name, loss in losses.items():
+            total, steps = self.state.get(name, (0.0, 0))
+            self.state[name] = [total + loss, steps + 1]
+
+    def mean(self, name):
+        """The mean of a loss, or None if it was not computed."""
+        total, steps = self.state.get(name, (0.0, 0))
+        return total / steps if steps else None
 
 
 class Trainer:
@@ -88,6 +94,8 @@ class Trainer:
         dataset = self._open_dataset()
         self.model_config, self.config = self._configurations(dataset.tokenizer)
         objective = objectives.make(self.model_config, self.config, xp)
+        self.frequencies = dataset.train.token_counts(len(dataset.tokenizer), self.folder / "data")
+        objective.set_noise(self.frequencies, dataset.tokenizer.special_ids)
         self._initialize(objective, dataset)
         with closing(make_engine(objective, settings.threads, settings.workers)) as self.engine:
             self._set_up(dataset)
@@ -138,9 +146,7 @@ class Trainer:
             initialize(objective, self.settings.seed)
         elif self.settings.init:
             if self._initial is None:
-                self._initial = read_towers(
-                    self.settings.init, self.config.objective, self.config.tie_encoders
-                )[1]
+                self._initial = read_towers(self.settings.init, self.config)[1]
             objective.parameters.load_state(self._initial)
             self._initial = None
         else:
@@ -155,13 +161,10 @@ class Trainer:
         count = max(1, EVALUATION_TOKENS // config.seq_length)
         held_out = held_out_batch(dataset, config, settings.seed, count, indexes)
         fixed = make_fixed_corruption(dataset, self.model_config.max_position_embeddings)
-        self.evaluate = Evaluator(
-            self.engine.objective, held_out, settings.seed, self.engine.n_workers, fixed
-        )
-        frequencies = dataset.train.token_counts(len(tokenizer), indexes)
-        self.unigram_entropy = unigram_loss(frequencies, held_out, tokenizer.special_ids)
+        self.evaluate = Evaluator(self.engine.objective, held_out, settings.seed, self.engine.n_here, fixed)
+        self.unigram_entropy = unigram_loss(self.frequencies, held_out, tokenizer.special_ids)
         self.metrics_log = MetricsLog(self.folder)
-        self.detection_log = DetectionLog(self.folder, held_out, frequencies, tokenizer.special_ids)
+        self.detection_log = DetectionLog(self.folder, held_out, self.frequencies, tokenizer.special_ids)
         self.schedule, chosen = choose_schedule(
             self.folder, self.info, settings, config, self.evaluate.tokens, self.started
         )
@@ -183,8 +186,10 @@ class Trainer:
     def _train(self):
         step = self._restore()
         self.schedule.check_reaches(step)
-        if step:  # the rate of the step before, which an evaluation now would report
-            self.rate = self.schedule.rate(step - 1, self.schedule.plan(step - 1))
+        self.progress = 0.0  # of the step before
+        if step:  # its rate, too, which an evaluation now would report
+            before = self.schedule.plan(step - 1)
+            self.rate, self.progress = self.schedule.rate(step - 1, before), before.fraction
         batches = prefetched(self.batches, step, self.schedule.steps or sys.maxsize)
         with (
             self._bar(step) as bar,
@@ -196,7 +201,10 @@ class Trainer:
             self._evaluate_first(step, bar)
             for batch in batches:
                 planned = self.schedule.plan(step)
+                batch.progress = planned.fraction
+                self._change_stage(planned.fraction)
                 self._step(step, batch, self.schedule.rate(step, planned))
+                self.flops += sum(step_flops(self.engine.objective, planned.fraction).values())
                 step += 1
                 bar.moved(planned)
                 if planned.evaluate:
@@ -218,17 +226,28 @@ class Trainer:
         about = describe(self.settings.preset, self.engine, self.config, f"{number}steps")
         return RunBar(about, step, self.schedule)
 
+    def _change_stage(self, progress):
+        """Begin the second stage, if this step is its first one."""
+        if self.progress < self.config.two_stage <= progress:
+            self.engine.collect()
+            self.engine.objective.begin_second_stage()
+            self.engine.spread()
+        self.progress = progress
+
     def _step(self, step, batch, rate):
         config, self.rate = self.config, rate
         result = self.engine.step(batch, self.rate, self.settings.seed, step)
+        objective = self.engine.objective
+        losses = dict(zip(objective.loss_names, result.losses, strict=True))
+        losses = {name: losses[name] for name in objective.computed(batch.progress)}
         if not result.finite:
+            found = ", ".join(f"{name} {loss}" for name, loss in losses.items())
             raise InputError(
-                f"{self.folder}: a loss or gradient is not finite at step {step + 1} (MLM {result.gen_loss}, "
-                f"discriminator {result.disc_loss}, gradient norm {result.grad_norm}); "
-                f"start a new run, and {advice(config, self.model_config)}"
+                f"{self.folder}: a loss or gradient is not finite at step {step + 1} ({found}, gradient norm "
+                f"{result.grad_norm}); start a new run, and {advice(config, self.model_config)}"
             )
         self.tokens += int(batch.valid.sum())
-        self.running.add(result)
+        self.running.add(losses)
 
     def _evaluate_first(self, step, bar):
         """Evaluate before the next step, if nothing was evaluated yet or records were damaged."""
@@ -244,25 +263,22 @@ class Trainer:
         begin, worked = now(), time.process_time()
         seconds = time.monotonic() - self.clock
         metrics, record = self.evaluate()
-        slowness = (now() - begin) * self.engine.n_workers / max(time.process_time() - worked, 1e-6)
+        slowness = (now() - begin) * self.engine.n_here / max(time.process_time() - worked, 1e-6)
         running, rows = self.running, self.metrics_log.rows
         last = {"tokens": 0, "seconds": 0.0} | (rows[-1] if rows else {})
         elapsed = seconds - last["seconds"]
-        speed, gen_loss, disc_loss = None, None, None
-        if running.steps:
-            gen_loss = running.gen_loss / running.steps
-            if "discriminator" in self.engine.objective.towers:
-                disc_loss = running.disc_loss / running.steps
-            if elapsed > 0:
-                speed = round((self.tokens - last["tokens"]) / elapsed, 1)
+        speed = None
+        if running.state and elapsed > 0:
+            speed = round((self.tokens - last["tokens"]) / elapsed, 1)
+        names = dict.fromkeys(("gen_loss", "disc_loss", *self.engine.objective.loss_names))
         row = {
             "step": step,
             "tokens": self.tokens,
             "seconds": round(seconds, 3),
+            "flops": self.flops,
             **metrics,
             "unigram_entropy": self.unigram_entropy,
-            "train_gen_loss": gen_loss,
-            "train_disc_loss": disc_loss,
+            **{f"train_{name}": running.mean(name) for name in names},
             "learning_rate": self.rate,
             "tokens_per_second": speed,
         }
@@ -282,12 +298,17 @@ class Trainer:
         self.schedule.saved(now() - begin)
 
     def _save(self, step):
-        self._rows_beyond_the_vocabulary()[...] = self.unused_rows  # weight decay has moved them
+        self.engine.collect()
+        for rows, unused in zip(self._rows_beyond_the_vocabulary(), self.unused_rows, strict=True):
+            rows[...] = unused  # weight decay has moved them
+        if self.unused_rows[0].size:
+            self.engine.spread()
         own = score(self.metrics_log.rows)
         state = {
             "tokens": self.tokens,
             "seconds": round(time.monotonic() - self.clock, 3),
-            "running": list(astuple(self.running)),
+            "flops": self.flops,
+            "running": self.running.state,
             "score": own,
             "best": best_of(self.folder, step, own),
         }
@@ -301,28 +322,34 @@ class Trainer:
         if checkpoint:
             step, folder = checkpoint
             state = load_checkpoint(folder, self.engine.objective.parameters, self.engine.optimizer)
+            self.engine.spread()
             prune(self.folder, self.settings.keep)  # a process that was killed may not have come to it
-        self.unused_rows = self._rows_beyond_the_vocabulary().copy()
+        self.unused_rows = [rows.copy() for rows in self._rows_beyond_the_vocabulary()]
         for log in (self.metrics_log, self.detection_log):
             log.restore(step if checkpoint else -1)  # what no checkpoint covers is done again
-        self.tokens, self.running, self.rate = state["tokens"], RunningLosses(*state["running"]), 0.0
+        self.tokens, self.rate = state["tokens"], 0.0
+        self.running = RunningLosses(state["running"], self.engine.objective.loss_names)
         self.clock = time.monotonic() - state["seconds"]
+        counted = "flops" in state  # earlier versions did not count
+        self.flops = state["flops"] if counted else run_flops(self.engine.objective, step)
         return step
 
     def _rows_beyond_the_vocabulary(self):
-        """The rows of the word table that are no word piece's, usually none: a view of the weights."""
-        words = self.engine.objective.towers["generator"].embeddings.word.value
-        return words[len(self.batches.dataset.tokenizer) :]
+        """The rows of word tables that are no word piece's, usually none: for each table, a view of it."""
+        parameters, first = self.engine.objective.parameters, len(self.batches.dataset.tokenizer)
+        tables = [name for name in parameters if name.endswith("word_embeddings.weight")]
+        return [parameters[name].value[first:] for name in tables]
 
 
 def score(rows):
     """What a checkpoint is judged by, from the evaluations so far -> {"metric", "value", …}, or None.
 
-    It is the AUC of the discriminator, on the fixed corruption if there is one, or else the generator's loss.
+    It is the AUC of the discriminator, on the fixed corruption if there is one, or else the loss of the
+    corrector or of the generator.
     """
     for row in rows[-1:]:
-        for metric in ("fixed_auc", "disc_auc", "gen_loss"):
+        for metric in ("fixed_auc", "disc_auc", "corrector_loss", "gen_loss"):
             if row.get(metric) is not None:
                 value = {"metric": metric, "value": row[metric], "evaluated_at": row["step"]}
-                return value | {"higher_is_better": metric != "gen_loss"}
+                return value | {"higher_is_better": not metric.endswith("loss")}
     return None

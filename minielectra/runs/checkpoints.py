@@ -32,11 +32,23 @@ from minielectra.formats.reading import check_ordinary, read_json
 
 FORMAT = "minielectra-checkpoint-1"
 _NAME = re.compile(r"step-(\d{8,})")
+
+
+def _are_running_losses(value):
+    """Whether a value is {name: [sum, steps]} or, as earlier versions wrote it, [steps, sum, sum]."""
+    if isinstance(value, list):
+        return len(value) <= 3 and all(map(is_number, value))
+    return isinstance(value, dict) and all(
+        isinstance(pair, list) and len(pair) == 2 and is_number(pair[0]) and is_integer(pair[1])
+        for pair in value.values()
+    )
+
+
 # What state.json of a run holds: {entry: whether a value can be one}.
 _ENTRIES = {
     "tokens": is_integer,
     "seconds": lambda value: is_number(value) and value >= 0,
-    "running": lambda value: isinstance(value, list) and len(value) <= 3 and all(map(is_number, value)),
+    "running": _are_running_losses,
 }
 _ADVICE = "remove the folder to use an earlier checkpoint"
 

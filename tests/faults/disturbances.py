@@ -209,6 +209,7 @@ def _import_everything():
     import minielectra.plots.draw
     import minielectra.pretraining.load
     import minielectra.pretraining.start
+    import minielectra.report
 
     tqdm.tqdm.monitor_interval = 0  # no thread of its own, which a fork would lose
     return matplotlib, minielectra

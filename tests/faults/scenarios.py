@@ -115,6 +115,9 @@ def _record_lesson():
 PREPARE = ["prepare", "--corpus", "text.txt", "--out", "deep/prepared", "--vocab-size", "120"]
 EXPORT = ["export", "run", "deep/exported"]
 PLOT = ["plot", "run", "--sentence", "the cat sees it"]
+REPORT = ["report", "run", "--out", "deep/report.html"]
+QUANTIZE = ["export", "sst", "deep/int8", "--quantize", "int8"]
+PAGE = ["page", "run", "deep/page.html"]
 PREDICT = ["predict", "sst", "sst.tsv", "--official", "answers.tsv"]
 SCENARIOS = [
     Scenario("train", TRAIN, _train_again, _copy("text.txt")),
@@ -129,7 +132,10 @@ SCENARIOS = [
         _copy("run", "sst.tsv", "text.txt", "sst"),
     ),
     Scenario("export", EXPORT, _same(EXPORT), _copy("run")),
+    Scenario("export --quantize", QUANTIZE, _same(QUANTIZE), _copy("sst"), ("exists already",)),
+    Scenario("page", PAGE, _same(PAGE), _copy("run")),
     Scenario("plot", PLOT, _same(PLOT), _copy("run")),
+    Scenario("report", REPORT, _same(REPORT), _copy("run")),
     Scenario("predict --official", PREDICT, _same(PREDICT), _copy("sst", "sst.tsv")),
     Scenario("a lesson", _record_lesson(), _record_lesson, _copy("text.txt")),
 ]

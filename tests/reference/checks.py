@@ -27,6 +27,12 @@ from minielectra.training.step import shard_slices
 from . import twins
 
 TOLERANCE = {np.float64: 1e-9, np.float32: 1e-5}
+LOSSES = {
+    "gen_loss": "generator's loss",
+    "disc_loss": "discriminator's loss",
+    "corrector_loss": "corrector's loss",
+    "adversarial_loss": "adversary's loss",
+}
 STEPS, WARMUP, PEAK = 20, 5, 1e-2
 
 # All dimensions are different. The generator has 18 hidden features in 1 head, and 22 inside its feed-forward
@@ -165,6 +171,7 @@ def tower_errors(kind, config, dtype, seed=0, padded=True, rows=None, workspace=
 def joint_model(config=CONFIG, settings=SETTINGS, dtype=np.float64, seed=0, xp=np):
     """The objective that `settings` name, with non-neutral weights."""
     objective = objectives.make(config, settings, xp=xp, dtype=dtype)
+    objective.set_noise(twins.word_counts(config.vocab_size), twins.SPECIAL)
     fill(objective.parameters, seed)
     return objective
 
@@ -178,8 +185,9 @@ def joint_gradients(objective, batch, samples, workspace=None):
     outcome, cache = objective.forward(batch.to_device(xp), batch.normalizers(), context, samples=samples)
     objective.backward(cache, context)
     found = {
-        f"{tower}'s loss": np.asarray(float(loss))
-        for tower, loss in zip(objective.towers, outcome.losses, strict=True)
+        LOSSES[name]: np.asarray(float(loss))
+        for name, loss in zip(objective.loss_names, outcome.losses, strict=True)
+        if name in objective.computed(batch.progress)
     }
     return found | {name: to_host(parameters[name].grad) for name in parameters}
 
@@ -208,8 +216,7 @@ def difference_errors(config=CONFIG, settings=SETTINGS, seed=0, xp=np, **options
 
     def total():
         outcome, _ = host.forward(batch, batch.normalizers(), PassContext(), samples=samples)
-        weights = (settings.gen_weight, settings.disc_weight)
-        return sum(weight * loss for weight, loss in zip(weights, outcome.losses, strict=False))
+        return sum(w * loss for w, loss in zip(host.loss_weights, outcome.losses, strict=True))
 
     values = {name: host.parameters[name].value for name in host.parameters}
     results = compare(total, values, {name: gradients[name] for name in values}, **options)

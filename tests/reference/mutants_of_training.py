@@ -8,7 +8,7 @@ import numpy as np
 from minielectra import ops
 from minielectra.electra.corruption import MaskedNormalizers
 from minielectra.nn.layers import TiedLinear
-from minielectra.objectives import electra
+from minielectra.objectives import replacing
 from minielectra.optim import buffer_blocks, schedule
 from minielectra.optim.adam import Adam
 from minielectra.training import engine
@@ -82,21 +82,21 @@ def _(mp):
 
 @MUTANTS.add("a right guess is labelled replaced", check="samples of the model", hidden=True)
 def _(mp):
-    original = electra.replace_tokens
+    original = replacing.replace_tokens
 
     def replace_tokens(ids, positions, used, samples):
         corrupted, replaced = original(ids, positions, used, samples)
         np.put_along_axis(replaced, positions, used, axis=1)
         return corrupted, replaced
 
-    mp.setattr(electra, "replace_tokens", replace_tokens)
+    mp.setattr(replacing, "replace_tokens", replace_tokens)
 
 
 @MUTANTS.add("unused slots are corrupted too", hidden=True)
 def _(mp):
-    original = electra.replace_tokens
+    original = replacing.replace_tokens
     mp.setattr(
-        electra,
+        replacing,
         "replace_tokens",
         lambda ids, at, used, samples: original(ids, at, np.ones_like(used), samples),
     )
@@ -107,7 +107,7 @@ def _(mp):
 
 @MUTANTS.add("the likeliest word instead of a sample", check="samples of the model", hidden=True)
 def _(mp):
-    mp.setattr(electra, "sample_categorical", lambda p, u, temperature: p.argmax(axis=1).astype(np.int32))
+    mp.setattr(replacing, "sample_categorical", lambda p, u, temperature: p.argmax(axis=1).astype(np.int32))
 
 
 @MUTANTS.add("temperature multiplies instead of dividing", check="samples", hidden=True)
@@ -120,8 +120,8 @@ def _(mp):
 
 @MUTANTS.add("samples lie one word too low", check="training, float64", hidden=True)
 def _(mp):
-    original = electra.sample_categorical
-    mp.setattr(electra, "sample_categorical", lambda p, u, t: np.maximum(original(p, u, t) - 1, 0))
+    original = replacing.sample_categorical
+    mp.setattr(replacing, "sample_categorical", lambda p, u, t: np.maximum(original(p, u, t) - 1, 0))
 
 
 @MUTANTS.add("positions are drawn with replacement", check="chosen sets", hidden=True)

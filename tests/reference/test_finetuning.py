@@ -1,6 +1,7 @@
 """Fine-tuning beside PyTorch: logits, losses, every gradient, and the first steps of training, for each head.
 
-The other side is transformers' model of the same name, with losses written from their definitions.
+The other side is transformers' model of the same name, with losses written from their definitions. A mix of
+layers, which transformers does not have, is written from its definition too.
 """
 
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from minielectra.finetuning.heads import (
     ElectraForTokenClassification,
     HeadConfig,
 )
-from minielectra.finetuning.objective import FinetuningObjective
+from minielectra.finetuning.objective import MIX_RATE, FinetuningObjective
 from minielectra.finetuning.sequences import TaskBatch
 from minielectra.finetuning.task_losses import AnsweringLoss, ClassificationLoss, RegressionLoss, TaggingLoss
 from minielectra.nn.layers import PassContext
@@ -34,19 +35,26 @@ CASES = {  # model, labels, loss
     "answering": (ElectraForQuestionAnswering, ("start", "end"), AnsweringLoss()),
 }
 cases = pytest.mark.parametrize("case", CASES)
+readouts = pytest.mark.parametrize("readout", ["last", "mix"])
 
 
-def make(case, dtype, seed=0, **settings):
+def make(case, dtype, seed=0, readout="last", **settings):
     """-> our objective, transformers' model with the same weights, and its parameters {name: tensor}."""
     kind, labels, loss = CASES[case]
     fields = asdict(CONFIG)
     settings = FinetuningConfig(dropout=0.0, bias_correction=False, **settings)
-    objective = FinetuningObjective(HeadConfig(**fields, labels=labels), settings, kind, loss, dtype=dtype)
+    config = HeadConfig(**fields, labels=labels, readout=readout)
+    objective = FinetuningObjective(config, settings, kind, loss, dtype=dtype)
     fill(objective.parameters, seed)
     theirs = transformers.ElectraConfig(**fields, num_labels=len(labels), classifier_dropout=0.0)
     make_module = getattr(transformers, kind.__name__)._from_config
     module = make_module(theirs, attn_implementation="eager", dtype=torch_dtype(dtype)).eval()
     module.electra.embeddings.word_embeddings.padding_idx = None  # as in twins.build
+    if readout == "mix":
+        module.layer_mix = torch.nn.Module()
+        for name, size in (("weights", CONFIG.num_hidden_layers + 1), ("scale", 1)):
+            number = torch.nn.Parameter(torch.zeros(size, dtype=torch_dtype(dtype)))
+            module.layer_mix.register_parameter(name, number)
     parameters = dict(module.named_parameters())
     twins.copy(objective.parameters.state(), parameters)
     return objective, module, parameters
@@ -72,21 +80,33 @@ def make_batch(case, seed):
     return TaskBatch(ids, segments, valid, targets, np.ones(len(ids), np.float32))
 
 
+def their_logits(case, module, ids, valid, segments):
+    """[B, L], or [B, T, L] if there are logits for every token."""
+    if hasattr(module, "layer_mix"):
+        out = module.electra(ids, valid, segments, output_hidden_states=True)
+        shares = torch.softmax(module.layer_mix.weights, dim=0)
+        layers = zip(shares, out.hidden_states, strict=True)
+        hidden = module.layer_mix.scale * sum(share * layer for share, layer in layers)
+        return (module.qa_outputs if case == "answering" else module.classifier)(hidden)
+    out = module(ids, valid, segments)
+    return torch.stack([out.start_logits, out.end_logits], -1) if case == "answering" else out.logits
+
+
 def their_loss(case, module, batch):
     ids, valid, segments = map(twins.integers, (batch.input_ids, batch.valid, batch.segments))
-    out = module(ids, attention_mask=valid, token_type_ids=segments)
+    logits = their_logits(case, module, ids, valid, segments)
     cross_entropy, mse_loss = torch.nn.functional.cross_entropy, torch.nn.functional.mse_loss
     if case == "answering":
         closed = torch.from_numpy(batch.weights) == 0
         first, last = twins.integers(batch.targets).T
-        start = cross_entropy(out.start_logits.masked_fill(closed, -torch.inf), first)
-        return (start + cross_entropy(out.end_logits.masked_fill(closed, -torch.inf), last)) / 2
+        start, end = (logits[..., i].masked_fill(closed, -torch.inf) for i in (0, 1))
+        return (cross_entropy(start, first) + cross_entropy(end, last)) / 2
     if case == "tagging":
         used = batch.weights > 0
-        return cross_entropy(out.logits[used], twins.integers(batch.targets[used]))
+        return cross_entropy(logits[used], twins.integers(batch.targets[used]))
     if case == "regression":
-        return mse_loss(out.logits[:, 0], torch.from_numpy(batch.targets).to(out.logits.dtype))
-    return cross_entropy(out.logits, twins.integers(batch.targets))
+        return mse_loss(logits[:, 0], torch.from_numpy(batch.targets).to(logits.dtype))
+    return cross_entropy(logits, twins.integers(batch.targets))
 
 
 def errors(ours, theirs):
@@ -103,9 +123,9 @@ def errors(ours, theirs):
     return found
 
 
-def loss_and_gradients(case, dtype):
+def loss_and_gradients(case, dtype, readout="last"):
     """{tensor: relative error} of the loss and of every gradient."""
-    objective, module, parameters = make(case, dtype)
+    objective, module, parameters = make(case, dtype, readout=readout)
     batch = make_batch(case, 1)
     outcome, cache = objective.forward(batch, batch.normalizers(), PassContext())
     objective.backward(cache, PassContext())
@@ -118,19 +138,20 @@ def loss_and_gradients(case, dtype):
 
 
 @precisions
+@readouts
 @cases
-def test_loss_and_every_gradient(case, dtype):
-    small(loss_and_gradients(case, dtype), dtype)
+def test_loss_and_every_gradient(case, dtype, readout):
+    small(loss_and_gradients(case, dtype, readout), dtype)
 
 
-def first_steps(case):
+def first_steps(case, readout="last"):
     """Six steps, layer-wise decay included: ELECTRA's Adam for each parameter, at its own rate.
 
     -> {figure: relative error} of the losses and norms, {tensor: relative error} of how far the weights
     moved.
     """
     settings = {"layer_decay": 0.7, "weight_decay": 0.01, "batch_size": 5, "clip_norm": 3.0}
-    objective, module, parameters = make(case, np.float64, **settings)
+    objective, module, parameters = make(case, np.float64, readout=readout, **settings)
     before = {name: x.copy() for name, x in objective.parameters.state().items()}
     settings, engine, numbers = objective.config, make_engine(objective), {}
     # As in the released code: the head on top, then the layers, then the embeddings.
@@ -147,7 +168,8 @@ def first_steps(case):
         expected.backward()
         norm = twins.clip(parameters, settings.clip_norm)
         for name, adam in adams.items():
-            adam.step(rate * 0.7 ** (CONFIG.num_hidden_layers + 2 - depths[name]))
+            own_rate = rate * 0.7 ** (CONFIG.num_hidden_layers + 2 - depths[name])
+            adam.step(MIX_RATE * own_rate if name.startswith("layer_mix") else own_rate)
         pairs = {"loss": (result.losses[0], float(expected.detach())), "norm": (result.grad_norm, norm)}
         numbers |= {f"{name} of step {step + 1}": abs(a - b) / abs(b) for name, (a, b) in pairs.items()}
     moved = {name: x - before[name] for name, x in engine.objective.parameters.state().items()}
@@ -156,9 +178,10 @@ def first_steps(case):
     return numbers, errors(moved, expected)
 
 
+@readouts
 @cases
-def test_first_steps_of_training(case):
-    for found in first_steps(case):
+def test_first_steps_of_training(case, readout):
+    for found in first_steps(case, readout):
         small(found, np.float64)
 
 
@@ -171,10 +194,17 @@ def test_a_directory_opens_in_transformers_and_predicts_the_same(case, tmp_path)
     assert not any(about.values())
     assert tuple(theirs.config.id2label.values()) == CASES[case][1]
     ids, valid, segments = make_tokens(CONFIG, 5)
-    out = theirs.eval()(*map(twins.integers, (ids, valid, segments)))
-    logits = torch.stack([out.start_logits, out.end_logits], -1) if case == "answering" else out.logits
+    logits = their_logits(case, theirs.eval(), *map(twins.integers, (ids, valid, segments)))
     np.testing.assert_allclose(model(ids, valid, segments), logits.detach().numpy(), rtol=1e-5, atol=1e-5)
     theirs.save_pretrained(tmp_path)
     again = kind.from_pretrained(tmp_path)
     assert again.config.labels == CASES[case][1]
     assert (again.parameters.flat == model.parameters.flat).all()
+
+
+def test_transformers_refuses_a_mix_of_layers(tmp_path):
+    """It would ignore the mix, and read the last layer."""
+    make("classification", np.float32, readout="mix")[0].model.save_pretrained(tmp_path)
+    for kind in (transformers.AutoConfig, transformers.AutoModelForSequenceClassification):
+        with pytest.raises((ValueError, KeyError), match="minielectra"):
+            kind.from_pretrained(tmp_path)

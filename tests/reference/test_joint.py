@@ -21,6 +21,26 @@ CASES = {
     "tanh GELU": {"config": replace(CONFIG, hidden_act="gelu_new")},
     "mlm": {"settings": replace(SETTINGS, objective="mlm")},
     "mlm, no padding": {"settings": replace(SETTINGS, objective="mlm"), "padded": False},
+    **{
+        ", ".join(map(str, options.values())): {"settings": replace(SETTINGS, **options)}
+        for options in (
+            {"sampler": "unigram"},
+            {"sampler": "uniform", "train_generator": True},
+            {"embeddings": "separate"},
+            {"embeddings": "gdes"},
+            {"objective": "electra-15"},
+            {"objective": "replace-mlm", "mlm_weight": 2.5},
+            {"objective": "replace-mlm", "embeddings": "gdes"},
+            {"objective": "all-tokens-mlm", "mlm_weight": 2.5},
+            {"objective": "all-tokens-mlm", "tie_encoders": True},
+            {"objective": "all-tokens-mlm", "copy_gate": False, "sampler": "unigram"},
+            {"objective": "rtd+mlm", "mlm_weight": 2.5},
+            {"objective": "rtd+mlm", "embeddings": "gdes"},
+            {"objective": "electric", "sample_temperature": 1.5},
+            {"objective": "electric", "sampler": "unigram"},
+            {"adversarial": True, "sample_temperature": 1.5},
+        )
+    },
     "larger": {"count": 9, "length": 17, "slots": 4},
 }
 

@@ -7,6 +7,7 @@ positions each, V words.
 
 import dataclasses
 
+import numpy as np
 import torch
 import transformers
 
@@ -16,7 +17,12 @@ transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
 EMBEDDINGS = "electra.embeddings."  # with the dot: `embeddings_project` is each tower's own
-KINDS = {"generator": "ElectraForMaskedLM", "discriminator": "ElectraForPreTraining"}
+KINDS = {
+    "generator": "ElectraForMaskedLM",
+    "discriminator": "ElectraForPreTraining",
+    "corrector": "ElectraForMaskedLM",
+}
+SPECIAL = (0, 1, 2)  # ids that are never sampled without a network
 
 
 def build(kind, config, dtype):
@@ -49,6 +55,34 @@ def integers(array):
     return torch.from_numpy(array).long()
 
 
+def word_counts(vocab_size):
+    """How often each word occurs, as objectives and their twins are told: [V] int64."""
+    counts = np.arange(vocab_size) + 1
+    counts[list(SPECIAL)] = 0
+    return counts
+
+
+def cross_entropy(x, labels):
+    """Binary cross-entropy of each logit. x [B, T], labels [B, T] bool"""
+    y, log_sigmoid = labels.to(x.dtype), torch.nn.functional.logsigmoid
+    return -(y * log_sigmoid(x) + (1 - y) * log_sigmoid(-x))
+
+
+class Positions:
+    """The chosen positions of a MaskedBatch, as tensors."""
+
+    def __init__(self, batch):
+        self.ids, self.positions = integers(batch.input_ids), integers(batch.positions)
+        self.valid, self.weights = torch.from_numpy(batch.valid), torch.from_numpy(batch.weights)
+        self.rows = torch.arange(len(self.ids))[:, None]
+        self.original, self.used = self.ids[self.rows, self.positions], self.weights > 0
+
+    def mean(self, x):
+        """The weighted mean of x [B, K]."""
+        weights = self.weights.to(x.dtype)
+        return (weights * x).sum() / weights.sum()
+
+
 class Tower:
     """One standalone tower: `parameters` {Hugging Face's name: tensor}, and its logits."""
 
@@ -65,75 +99,170 @@ class Tower:
 
 
 class Twin:
-    """The joint model: two towers over one embeddings module, and the objective of the paper's section 2.
+    """Every objective of pre-training: its towers, what they share, and its losses, from their definitions.
 
-    `parameters` carry minielectra's joint names: `electra.embeddings.…` once, the rest under `generator.` and
-    `discriminator.`; with tied encoders everything under the latter.
+    `parameters` carry minielectra's joint names: `electra.embeddings.…` for the tables that towers share, the
+    rest under `generator.` and `discriminator.` (which the corrector belongs to, too); with tied encoders
+    everything under the latter.
     """
 
     def __init__(self, objective, dtype):
         """objective: one of pre-training, whose weights are copied; dtype: torch's."""
-        self.settings = objective.config
+        self.settings, self.counts = objective.config, word_counts(objective.model_config.vocab_size)
         self.towers = {
             name: build(KINDS[name], tower.config, dtype) for name, tower in objective.towers.items()
         }
-        shared = self.towers["generator"].electra.embeddings
-        for module in self.towers.values():
-            module.electra.embeddings = shared
+        judges = [module for name, module in self.towers.items() if name != "generator"]
+        for module in judges[1:]:  # two heads on one encoder
+            module.electra = judges[0].electra
+        first, self.differences = next(iter(self.towers.values())).electra.embeddings, {}
+        if self.settings.embeddings == "shared":
+            for module in self.towers.values():
+                module.electra.embeddings = first
+        if self.settings.embeddings == "gdes":
+            self.shared = first
+            self.differences = {
+                name: torch.nn.Parameter(torch.zeros_like(weight))
+                for name, weight in first.named_parameters()
+            }
         if tied := self.settings.tie_encoders:
-            self.towers["generator"].electra = self.towers["discriminator"].electra
-        # Tied, and it stays so.
-        assert self.towers["generator"].generator_lm_head.weight is shared.word_embeddings.weight
-        self.parameters = {
-            name if name.startswith(EMBEDDINGS) else f"{'discriminator' if tied else tower}.{name}": parameter
-            for tower, module in self.towers.items()
-            for name, parameter in module.named_parameters()
+            self.towers["generator"].electra = judges[0].electra
+            if "corrector" in self.towers:  # which then has the generator's head, too
+                self.towers["generator"] = self.towers["corrector"]
+        for module in self.towers.values():
+            if hasattr(module, "generator_lm_head"):
+                module.generator_lm_head.weight = module.electra.embeddings.word_embeddings.weight
+        self.parameters = {}
+        for tower, module in self.towers.items():
+            for name, parameter in module.named_parameters():
+                judge = tower != "generator"
+                joint = f"{'discriminator' if judge or tied else tower}.{name}"
+                if name.startswith(EMBEDDINGS):
+                    if self.differences and judge:
+                        continue
+                    joint = joint if self.settings.embeddings == "separate" and judge else name
+                self.parameters[joint] = parameter
+        self.parameters |= {
+            f"discriminator.difference.{EMBEDDINGS}{name}": difference
+            for name, difference in self.differences.items()
         }
+        if self.settings.adversarial:
+            for name in ("generator.baseline.weight", "generator.baseline.bias"):
+                empty = torch.empty(objective.parameters.shapes[name], dtype=dtype)
+                self.parameters[name] = torch.nn.Parameter(empty)
         copy(objective.parameters.state(), self.parameters)
+
+    def run(self, tower, ids, batch):
+        """The logits of a tower. ids [B, T]"""
+        inputs = {"attention_mask": integers(batch.valid), "token_type_ids": integers(batch.segments)}
+        module, tables = self.towers[tower], {}
+        if self.differences and tower != "generator":  # stop-gradient(the generator's) + difference
+            tables = {
+                f"{EMBEDDINGS}{name}": weight.detach() + self.differences[name]
+                for name, weight in self.shared.named_parameters()
+            }
+        return torch.func.functional_call(module, tables, (ids,), inputs).logits
 
     def losses(self, batch, samples=None, uniform=None):
         """-> losses, and the generator's probabilities [B, K, V].
 
         batch: MaskedBatch, on the host; samples [B, K] int to corrupt with, or uniform [B·K] to draw them
-        with. The losses are {"total", "generator", "discriminator"}, 0-d tensors; the last only under the
-        electra objective.
+        with. The losses are "total" and those of "generator", "discriminator" and "corrector" that there are,
+        0-d tensors.
         """
-        ids, positions, weights = (
-            integers(batch.input_ids),
-            integers(batch.positions),
-            torch.from_numpy(batch.weights),
-        )
-        valid, segments = integers(batch.valid), integers(batch.segments)
-        rows = torch.arange(len(ids))[:, None]
-        original = ids[rows, positions]
+        at = Positions(batch)
+        settings, found, p, total = self.settings, {}, None, 0.0
+        if "generator" in self.towers:
+            log_p = self.run("generator", integers(batch.masked_ids), batch)[at.rows, at.positions]
+            log_p = log_p.log_softmax(-1)
+            found["generator"] = at.mean(-log_p.gather(-1, at.original[..., None])[..., 0])
+            total, p = settings.gen_weight * found["generator"], log_p.detach().exp()
+        if list(self.towers) == ["generator"]:
+            return found | {"total": total}, p
 
-        logits = self.towers["generator"](
-            integers(batch.masked_ids), attention_mask=valid, token_type_ids=segments
-        ).logits
-        log_p = logits[rows, positions].log_softmax(-1)
-        nll = -log_p.gather(-1, original[..., None])[..., 0]
-        weights = weights.to(nll.dtype)
-        found = {"generator": (weights * nll).sum() / weights.sum()}
-        found["total"] = self.settings.gen_weight * found["generator"]
-        p = log_p.detach().exp()
-        if "discriminator" not in self.towers:
-            return found, p
+        if uniform is None:
+            samples = integers(samples)
+        else:
+            samples = self.draw(p, torch.from_numpy(uniform).reshape(at.original.shape))
+        from_network = settings.sampler == "generator"
+        drawn = at.used
+        if settings.objective == "electric" and from_network:
+            drawn = at.used & (torch.arange(samples.shape[1]) % 2 == 0)
+        corrupted = at.ids.clone()
+        for b, k in drawn.nonzero():
+            corrupted[b, at.positions[b, k]] = samples[b, k]
+        if settings.objective in ("electra", "electra-15", "rtd+mlm"):
+            replaced = corrupted != at.ids  # a right guess is an original token
+            each = cross_entropy(self.run("discriminator", corrupted, batch), replaced)
+            every = settings.objective != "electra-15"
+            found["discriminator"] = each[at.valid].mean() if every else at.mean(each[at.rows, at.positions])
+        if settings.objective in ("replace-mlm", "rtd+mlm"):
+            log_p = self.run("corrector", corrupted, batch)[at.rows, at.positions].log_softmax(-1)
+            found["corrector"] = at.mean(-log_p.gather(-1, at.original[..., None])[..., 0])
+        if settings.objective == "all-tokens-mlm":
+            chance = self.run("corrector", corrupted, batch).softmax(-1)
+            chance = chance.gather(-1, at.ids[..., None])[..., 0]
+            if settings.copy_gate:
+                write = self.run("discriminator", corrupted, batch).sigmoid()
+                chance = (1 - write) * (corrupted == at.ids) + write * chance
+            found["corrector"] = -chance[at.valid].log().mean()
+        if settings.objective == "electric":
+            found["discriminator"] = self.contrast(batch, at, corrupted, drawn, p)
+        if settings.adversarial:
+            found["adversary"] = self.adversary(batch, at, each, samples)
+            total = settings.gen_weight * found["adversary"]
+        total = total + settings.disc_weight * found.get("discriminator", 0.0)
+        return found | {"total": total + settings.mlm_weight * found.get("corrector", 0.0)}, p
 
-        samples = (
-            integers(samples)
-            if uniform is None
-            else self.draw(p, torch.from_numpy(uniform).reshape(original.shape))
-        )
-        corrupted = ids.clone()
-        for b, k in (weights > 0).nonzero():
-            corrupted[b, positions[b, k]] = samples[b, k]
-        replaced = (corrupted != ids).to(nll.dtype)  # a right guess is an original token
-        x = self.towers["discriminator"](corrupted, attention_mask=valid, token_type_ids=segments).logits
-        log_sigmoid = torch.nn.functional.logsigmoid
-        each = -(replaced * log_sigmoid(x) + (1 - replaced) * log_sigmoid(-x))
-        found["discriminator"] = each[valid == 1].mean()
-        found["total"] = found["total"] + self.settings.disc_weight * found["discriminator"]
-        return found, p
+    def adversary(self, batch, at, each, samples):
+        """REINFORCE, and its baseline. each [B, T]: the discriminator's loss of every token."""
+        module, reward = self.towers["generator"], each.detach()[at.rows, at.positions]
+        mask, segments = integers(batch.valid), integers(batch.segments)
+        hidden = module.electra(integers(batch.masked_ids), mask, segments).last_hidden_state
+        logits = module.generator_lm_head(module.generator_predictions(hidden))[at.rows, at.positions]
+        u = hidden.detach()[at.rows, at.positions] @ self.parameters["generator.baseline.weight"][0]
+        u = u + self.parameters["generator.baseline.bias"]
+        log_policy = (logits / self.settings.sample_temperature).log_softmax(-1)
+        log_policy = log_policy.gather(-1, samples[..., None])[..., 0]
+        expected, log_sigmoid = torch.exp(-reward), torch.nn.functional.logsigmoid
+        b = -log_sigmoid(u.detach())
+        fit = -(expected * log_sigmoid(u) + (1 - expected) * log_sigmoid(-u))
+        return at.mean(-(reward - b) * log_policy + fit)
+
+    def contrast(self, batch, at, corrupted, drawn, p):
+        """Noise-contrastive estimation of the energies, example by example."""
+        energy = self.run("discriminator", corrupted, batch)
+        total, law = 0.0, self.law(energy.dtype)
+        for b in range(len(corrupted)):
+            noise = {int(at.positions[b, k]) for k in drawn[b].nonzero()[:, 0]}
+            if p is not None and self.settings.sampler == "generator":
+                tempered = p[b] ** (1.0 / self.settings.sample_temperature)
+                tempered = tempered / tempered.sum(-1, keepdim=True)
+                known = {
+                    int(at.positions[b, k]): (at.weights[b, k], tempered[k, corrupted[b, at.positions[b, k]]])
+                    for k in at.used[b].nonzero()[:, 0]
+                }
+            else:
+                known = {
+                    t: (1.0, law[corrupted[b, t]])
+                    for t in at.valid[b].nonzero()[:, 0].tolist()
+                    if law[corrupted[b, t]] > 0
+                }
+            k = len(noise & known.keys())
+            n = max(len(known) - k, 1), max(k, 1)
+            for t, (weight, q) in known.items():
+                text = n[0] * torch.exp(-energy[b, t])
+                share = n[1] * q / (n[1] * q + text)
+                total = total - weight * torch.log(share if t in noise else 1 - share)
+        everywhere = self.settings.sampler != "generator"
+        return total / (at.valid.sum() if everywhere else at.weights.sum())
+
+    def law(self, dtype):
+        """The distribution of samples without a network, [V]."""
+        p = torch.from_numpy(self.counts).to(dtype)
+        p = (p > 0).to(dtype) if self.settings.sampler == "uniform" else p
+        p = p ** (1.0 / self.settings.sample_temperature)
+        return p / p.sum()
 
     def draw(self, p, uniform):
         """p [B, K, V], uniform [B, K] -> samples [B, K].
