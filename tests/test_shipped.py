@@ -20,6 +20,7 @@ from minielectra.errors import InputError
 from minielectra.finetuning.unfinished import with_absolute_paths as absolute_in_finetuning
 from minielectra.pretrained.shipped import HOME, NAMES, locate
 from minielectra.pretraining.exported_pair import read_towers
+from minielectra.pretraining.pretraining_config import PretrainingConfig
 from minielectra.pretraining.run_settings import with_absolute_paths
 
 TEXT = "The captain ate the harbour at noon."
@@ -66,7 +67,7 @@ def test_its_files_take_at_most_five_megabytes(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_towers_are_a_pair_with_useful_weights(name):
-    fields, state, tower = read_towers(name, "electra")
+    fields, state, tower = read_towers(name, PretrainingConfig())
     assert tower == HOME / name / "discriminator" and 0 < fields["generator_width"] <= 1
     assert all(np.isfinite(array).all() and array.any() for array in state.values() if array.ndim == 2)
 
@@ -174,7 +175,7 @@ def test_fine_tuning_starts_from_it(tmp_path, capsys):
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["model"] == "mini"
     model = minielectra.ElectraForSequenceClassification.from_pretrained(tmp_path / "out")
-    start = read_towers("mini", "electra")[1]["electra.embeddings.word_embeddings.weight"]
+    start = read_towers("mini", PretrainingConfig())[1]["electra.embeddings.word_embeddings.weight"]
     np.testing.assert_allclose(model.embeddings.word.value, start, rtol=0, atol=1e-6)
 
 

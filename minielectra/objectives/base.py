@@ -27,17 +27,17 @@ class PretrainingObjective:
 
     def set_noise(self, counts, special_ids):
         """Say how frequent words are, before the first pass. counts [V]: in the training text."""
-        if self.config.sampler != NETWORK:
-            temperature = self.config.sample_temperature
-            self._noise = Noise(self.config.sampler, counts, special_ids, temperature)
-        elif self.config.unigram_fraction:
-            self._noise = Noise(UNIGRAM, counts, special_ids)
+        config, xp = self.config, self.parameters.xp
+        if config.sampler != NETWORK:
+            self._noise = Noise(config.sampler, counts, special_ids, config.sample_temperature, xp)
+        elif config.unigram_fraction:
+            self._noise = Noise(UNIGRAM, counts, special_ids, xp=xp)
 
     @property
     def noise(self):
         """What samples are drawn from without a network. Until `set_noise` says more, all ids are alike."""
         if self._noise is None:
-            self._noise = Noise(UNIFORM, np.ones(self.model_config.vocab_size), ())
+            self._noise = Noise(UNIFORM, np.ones(self.model_config.vocab_size), (), xp=self.parameters.xp)
         return self._noise
 
     @property
