@@ -37,8 +37,8 @@ PRESETS = {
             "word_vectors": "cooccurrence",
         },
     ),
-    # To be fine-tuned, after an hour and a half on two cores: whole words, and one encoder that both losses train
-    # (docs/LOG.md). The model that comes with minielectra is older; its card has its settings.
+    # To be fine-tuned, after an hour and a half on two cores: whole words, and one encoder that both losses
+    # train (docs/LOG.md). The model that comes with minielectra is older; its card has its settings.
     "mini": (
         {
             "vocab_size": 8192,
