@@ -306,7 +306,10 @@ def test_mutant_tied_embedding_without_the_output_layer(monkeypatch, random):
         return linear_backward(dy, cache, np.zeros_like(self.weight.grad), self.bias.grad)
 
     monkeypatch.setattr(TiedLinear, "backward", untied)
-    assert flagged_rows(objectives, random) == {"electra.embeddings.word_embeddings.weight"}
+    flagged = flagged_rows(objectives, random)
+    assert "electra.embeddings.word_embeddings.weight" in flagged
+    # With gdes, the discriminator reads the generator's table plus a difference of its own
+    assert all("word_embeddings" in name or ".difference." in name for name in flagged)
 
 
 @pytest.mark.slow
@@ -329,4 +332,5 @@ def test_mutant_loss_weight_forgotten(monkeypatch, random):
     monkeypatch.setattr(ops, "binary_cross_entropy_backward", lambda cache, dloss: backward(cache, 1.0))
     flagged = flagged_rows(objectives, random)
     assert any(name.startswith("discriminator.") for name in flagged)
-    assert not any(name.startswith("generator.") for name in flagged)
+    others = [name for name in flagged if name.startswith("generator.")]
+    assert not [name for name in others if "baseline" not in name]  # which has such a loss, too

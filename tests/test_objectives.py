@@ -61,7 +61,8 @@ def test_its_figures(run):
     row = timeless(folder)[-1]
     for name in objective.loss_names:
         computed = name in objective.computed(1.0)
-        assert (row.get(name) is not None) == computed
+        if name != "adversarial_loss":  # known in training only
+            assert (row.get(name) is not None) == computed
         assert row[f"train_{name}"] is not None or not computed
     assert (row.get("disc_auc") is not None) == ("discriminator" in objective.towers)
 
@@ -100,7 +101,11 @@ def test_exported_it_can_be_started_from(run, corpus, tmp_path):
         "learning_rate=1e-12",
     )
     cli_here("train", "--out", again, "--corpus", corpus, *options, *initial)
-    np.testing.assert_allclose(parameters(again), parameters(folder), rtol=0, atol=1e-6)
+    kept = np.ones(objective.parameters.flat.size, bool)
+    for name in objective.parameters:
+        if name.startswith("generator.baseline."):  # of REINFORCE: no part of a model
+            kept[slice(*objective.parameters.span(name))] = False
+    np.testing.assert_allclose(parameters(again)[kept], parameters(folder)[kept], rtol=0, atol=1e-6)
 
 
 def test_a_run_in_stages_is_not_made_longer(corpus, tmp_path):
