@@ -45,6 +45,15 @@ def corpus(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium. Tests that use it are marked `needs_browser`."""
+    from browser import Browser  # not on Windows
+
+    with Browser() as running:
+        yield running
+
+
 SIZES = {
     "vocab_size": 150,
     "embedding_size": 16,

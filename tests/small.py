@@ -1,6 +1,7 @@
 """Small objectives and batches that several tests use."""
 
 import dataclasses
+from contextlib import closing
 
 import numpy as np
 
@@ -18,9 +19,11 @@ from minielectra.finetuning.heads import (
 from minielectra.finetuning.objective import FinetuningObjective
 from minielectra.finetuning.sequences import TaskBatch
 from minielectra.finetuning.task_losses import AnsweringLoss, ClassificationLoss, RegressionLoss, TaggingLoss
+from minielectra.nn.layers import PassContext
 from minielectra.nn.parameters import replica
 from minielectra.pretraining.presets import configure
 from minielectra.pretraining.pretraining_config import PretrainingConfig
+from minielectra.training.engine import make_engine
 
 SPECIAL, MASK, VOCAB = (0, 1, 2, 3, 4), 4, 61
 SMALL = {
@@ -146,3 +149,35 @@ def own_gradients(objective):
     """The objective once more, over the same values, with gradients of its own, all 0."""
     flat = objective.parameters.flat
     return replica(objective, np, flat, np.zeros_like(flat))
+
+
+# What stands at the chosen positions of `make_batch(0)`, if an objective is not to draw it itself.
+SAMPLES = np.random.default_rng(0).integers(5, VOCAB, make_batch(0).positions.shape, dtype=np.int32)
+
+
+def passed(objective, batch=None):
+    """Both passes, with the same samples for every objective -> outcome, {name: gradient}."""
+    batch, own = batch or make_batch(0), own_gradients(objective)
+    outcome, cache = own.forward(batch, batch.normalizers(), PassContext(), samples=SAMPLES.copy())
+    if outcome.probabilities is not None:
+        outcome.probabilities = outcome.probabilities.copy()  # the backward pass works in their memory
+    own.backward(cache, PassContext())
+    return outcome, {name: own.parameters[name].grad for name in own.parameters}
+
+
+def trained(progress, workers="threads", **options):
+    """A step at each share of the run in `progress` -> parameters before and after, and first moments."""
+    options = {"weight_decay": 0.1} | options
+    objective = small_objective(**options)
+    before = {name: array.copy() for name, array in objective.parameters.state().items()}
+    with closing(make_engine(objective, workers=workers)) as engine:
+        for step, now in enumerate(progress):
+            batch = make_batch(step)
+            batch.progress = now
+            assert engine.step(batch, 1e-3, 5, step).finite
+        return before, engine.objective.parameters.state(), engine.optimizer.first.copy()
+
+
+def moved(before, after):
+    """The names of the parameters that differ."""
+    return {name for name in before if not np.array_equal(before[name], after[name])}

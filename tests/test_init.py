@@ -8,14 +8,15 @@ import pytest
 from conftest import cli_here, train_here
 from test_bad_input import complaint
 
-from minielectra.pretraining.load import export, load_pretraining
+from minielectra.devices.export_files import export_files
+from minielectra.pretraining.load import load_pretraining
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, corpus):
     folder = tmp_path_factory.mktemp("init")
     train_here(folder / "run", corpus, "--steps", "6")
-    export(folder / "run", folder / "exported")
+    export_files(folder / "run", folder / "exported", "huggingface", None)
     return folder / "exported"
 
 
@@ -59,7 +60,7 @@ def test_masked_language_model(exported, corpus, tmp_path):
 def test_tied_encoders_leave_and_come_back_as_one(corpus, tmp_path):
     tied = ("--set", "tie_encoders=true")
     train_here(tmp_path / "run", corpus, "--steps", "2", *tied)
-    export(tmp_path / "run", tmp_path / "exported")
+    export_files(tmp_path / "run", tmp_path / "exported", "huggingface", None)
     options = ("--steps", "1", "--set", "learning_rate=1e-12")
     for out, more in (("one", tied), ("two", ())):
         begin(tmp_path / out, corpus, tmp_path / "exported", *options, *more)

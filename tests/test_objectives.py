@@ -9,10 +9,11 @@ from conftest import cli_here, train_here
 from small import VARIANTS
 from test_bad_input import complaint
 
+from minielectra.devices.export_files import export_files
 from minielectra.errors import InputError
 from minielectra.plots.draw import draw_all
 from minielectra.pretraining.exported_pair import open_towers
-from minielectra.pretraining.load import export, load_discriminator, load_pretraining
+from minielectra.pretraining.load import load_discriminator, load_pretraining
 
 
 def words(overrides):
@@ -83,7 +84,7 @@ def test_pictures_and_detection(run, tmp_path):
 def test_exported_it_can_be_started_from(run, corpus, tmp_path):
     folder, options = run
     objective, _ = load_pretraining(folder)
-    export(folder, tmp_path / "exported")
+    export_files(folder, tmp_path / "exported", "huggingface", None)
     towers = open_towers(tmp_path / "exported")
     assert towers.keys() == objective.towers.keys()
     ids = np.array([[2, 7, 9, 11, 3]])

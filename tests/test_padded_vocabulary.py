@@ -14,10 +14,11 @@ from small import SMALL, make_batch
 
 from minielectra import objectives
 from minielectra.backend import RandomStream, to_host
+from minielectra.devices.export_files import export_files
 from minielectra.electra.initialization import initialize
 from minielectra.electra.towers import ElectraForMaskedLM, ElectraForPreTraining
 from minielectra.nn.layers import PassContext
-from minielectra.pretraining.load import export, load_pretraining
+from minielectra.pretraining.load import load_pretraining
 from minielectra.pretraining.presets import configure
 from minielectra.training.engine import make_engine
 
@@ -122,7 +123,7 @@ def padded(tmp_path_factory, corpus):
     """An exported pair with 7 rows beyond its pieces."""
     folder = tmp_path_factory.mktemp("padded")
     train_here(folder / "run", corpus, "--steps", "2")
-    export(folder / "run", folder / "pair")
+    export_files(folder / "run", folder / "pair", "huggingface", None)
     for name, kind in (("generator", ElectraForMaskedLM), ("discriminator", ElectraForPreTraining)):
         pad_directory(folder / "pair" / name, kind, 7)
     return folder / "pair"
@@ -135,7 +136,7 @@ def test_pre_training_goes_on(padded, corpus, tmp_path):
     size = pieces(padded / "generator")
     assert json.loads((out / "run.json").read_text(encoding="utf-8"))["config"]["vocab_size"] == size + 7
     assert pieces(out) == size
-    export(out, tmp_path / "pair")
+    export_files(out, tmp_path / "pair", "huggingface", None)
     before = ElectraForMaskedLM.from_pretrained(padded / "generator").parameters
     after = ElectraForMaskedLM.from_pretrained(tmp_path / "pair" / "generator").parameters
     for name in (WORDS, BIAS):

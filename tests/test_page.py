@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from browser import Browser, needs_browser
+from browser import needs_browser
 from conftest import cli_here
 from hostile import CONFIG
 from page_models import HOSTILE, TASKS, finetuned, made
@@ -27,12 +27,6 @@ from minielectra.pretraining.load import load_discriminator
 @pytest.fixture(scope="module")
 def tokenizer():
     return load_discriminator("mini")[1]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with Browser() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from browser import Browser, needs_browser
+from browser import needs_browser
 from conftest import sentences
 from hostile import CONFIG
 from page_models import TAGS, TASKS, finetuned, made, texts
@@ -39,12 +39,6 @@ document.documentElement.dataset.ready = "yes";
 @pytest.fixture(scope="module")
 def tokenizer():
     return load_discriminator("mini")[1]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with Browser() as browser:
-        yield browser
 
 
 def computed(browser, tmp_path, opened, inputs, call):

@@ -1,53 +1,19 @@
 """Objectives and options of pre-training: each changes what it says, and nothing else."""
 
-from contextlib import closing
-
 import numpy as np
 import pytest
-from small import SPECIAL, VOCAB, make_batch, own_gradients, small_objective
+from small import SAMPLES, SPECIAL, VOCAB, make_batch, moved, own_gradients, passed, small_objective, trained
 
 from minielectra import objectives
 from minielectra.backend import RandomStream
 from minielectra.cli.entry import main
 from minielectra.electra.noise import Noise
-from minielectra.electra.products import BatchShape
 from minielectra.errors import InputError
 from minielectra.nn.layers import PassContext
 from minielectra.pretraining.presets import configure
 from minielectra.pretraining.pretraining_config import _OF_PAIRS
-from minielectra.pretraining.run_schedule import rate_at, rate_at_fraction
-from minielectra.training.engine import make_engine
 
 GENERATORS = ("electra.", "generator.")  # beginnings of the names of what a generator consists of
-SAMPLES = np.random.default_rng(0).integers(5, VOCAB, make_batch(0).positions.shape, dtype=np.int32)
-
-
-def passed(objective, batch=None):
-    """Both passes, with the same samples for every objective -> outcome, {name: gradient}."""
-    batch, own = batch or make_batch(0), own_gradients(objective)
-    outcome, cache = own.forward(batch, batch.normalizers(), PassContext(), samples=SAMPLES.copy())
-    if outcome.probabilities is not None:
-        outcome.probabilities = outcome.probabilities.copy()  # the backward pass works in their memory
-    own.backward(cache, PassContext())
-    return outcome, {name: own.parameters[name].grad for name in own.parameters}
-
-
-def trained(progress, workers="threads", **options):
-    """Three steps, each at its `progress` -> the engine's parameters before and after, and its moments."""
-    options = {"weight_decay": 0.1} | options
-    objective = small_objective(**options)
-    before = {name: array.copy() for name, array in objective.parameters.state().items()}
-    with closing(make_engine(objective, workers=workers)) as engine:
-        for step, now in enumerate(progress):
-            batch = make_batch(step)
-            batch.progress = now
-            assert engine.step(batch, 1e-3, 5, step).finite
-        return before, engine.objective.parameters.state(), engine.optimizer.first.copy()
-
-
-def moved(before, after):
-    """The names of the parameters that differ."""
-    return {name for name in before if not np.array_equal(before[name], after[name])}
 
 
 # --- weights of the losses
@@ -221,101 +187,6 @@ def test_a_difference_changes_the_discriminator_alone():
     assert before.gen_loss == after.gen_loss and before.disc_loss != after.disc_loss
 
 
-# --- two stages
-
-
-TWO = {"two_stage": 0.5, "embeddings": "separate", "generator_width": 1.0}
-
-
-@pytest.mark.parametrize("optimizer", ["adam", "muon"])
-@pytest.mark.parametrize("workers", ["plain", "threads"])
-@pytest.mark.parametrize(("progress", "learns"), [(0.2, GENERATORS), (0.5, ("discriminator.",))])
-def test_what_does_not_learn_is_frozen(progress, learns, workers, optimizer):
-    """Weight decay and old momentum do not move it either, and its moments stay."""
-    before, after, first = trained([progress] * 3, workers, optimizer=optimizer, **TWO)
-    changed = moved(before, after)
-    assert changed and all(name.startswith(learns) for name in changed)
-    objective = small_objective(optimizer=optimizer, **TWO)
-    for name in before:
-        start, stop = objective.parameters.span(name)
-        assert name.startswith(learns) or not first[start:stop].any(), name
-
-
-def test_momentum_of_the_first_stage_does_not_move_the_second():
-    _, first, _ = trained([0.2, 0.3], **TWO)
-    _, both, _ = trained([0.2, 0.3, 0.6], **TWO)
-    assert all(name.startswith("discriminator.") for name in moved(first, both))
-
-
-def test_the_discriminator_starts_from_the_generator_or_afresh():
-    for start in ("generator", "afresh"):
-        objective = small_objective(discriminator_start=start, **TWO)
-        parameters = objective.parameters
-        before = parameters.flat.copy()
-        objective.begin_second_stage()
-        same = [
-            np.array_equal(parameters[name].value, parameters[f"discriminator.{rest}"].value)
-            for name in parameters
-            if (rest := name.removeprefix("generator."))
-            and f"discriminator.{rest}" in parameters
-            and "discriminator." not in name
-            and ".weight" in name
-            and "LayerNorm" not in name
-        ]
-        assert len(same) > 10 and all(same) == (start == "generator")
-        assert np.array_equal(before, parameters.flat) == (start == "afresh")
-
-
-def test_a_stage_costs_what_it_runs():
-    shape = BatchShape(4, 14, 4)
-    parts = {now: small_objective(**TWO).passes(shape, now) for now in (0.1, 0.7)}
-    assert [made.part for made in parts[0.1]] == ["generator"]
-    assert [(made.part, made.backward) for made in parts[0.7]] == [
-        ("generator", False),
-        ("discriminator", True),
-    ]
-
-
-def test_rtd_and_mlm_begins_as_bert_does():
-    """In the first stage, its encoder computes what `mlm` does, from the same weights."""
-    batch = make_batch(0)
-    batch.progress = 0.1
-    staged = small_objective(np.float64, objective="rtd+mlm", two_stage=0.3)
-    bert = small_objective(np.float64, objective="mlm", tie_encoders=True)
-    for name in bert.parameters:
-        bert.parameters[name].value[...] = staged.parameters[name].value
-    outcome, gradients = passed(staged, batch)
-    expected, bert_gradients = passed(bert, batch)
-    assert outcome.corrector_loss == pytest.approx(float(expected.gen_loss), rel=1e-12)
-    for name, gradient in bert_gradients.items():
-        if name.startswith("discriminator."):
-            np.testing.assert_allclose(gradients[name], gradient, rtol=1e-9, atol=1e-12)
-    assert outcome.disc_loss == 0.0 and staged.frozen(batch) == ()
-
-
-def test_the_weight_of_words_falls_to_nothing():
-    objective = small_objective(objective="rtd+mlm", mlm_weight=2.0, two_stage=0.25, mlm_anneal=0.5)
-    weights = [objective._words_weight(progress) for progress in (0.0, 0.2, 0.25, 0.5, 0.75, 1.0)]
-    assert weights == [2.0, 2.0, 2.0, 1.0, 0.0, 0.0]
-    names = {now: objective.computed(now) for now in (0.1, 0.5, 0.9)}
-    assert names[0.1] == ("gen_loss", "corrector_loss") and names[0.9] == ("gen_loss", "disc_loss")
-    assert names[0.5] == ("gen_loss", "disc_loss", "corrector_loss")
-    shape = BatchShape(4, 14, 4)
-    heads = [{made.part for made in objective.passes(shape, now) if made.head} for now in (0.1, 0.9)]
-    assert heads == [{"generator", "corrector"}, {"generator", "discriminator"}]
-
-
-def test_the_rate_rises_once_more():
-    options = {"objective": "rtd+mlm", "two_stage": 0.5, "warmup_fraction": 0.2, "learning_rate": 1.0}
-    plain, again = (configure("tiny", options | {"rewarm": rewarm})[1] for rewarm in (False, True))
-    for step in range(100):
-        factor = min(1.0, (step / 100 - 0.5) / 0.1) if step >= 50 else 1.0
-        assert rate_at(step, 100, again) == pytest.approx(factor * rate_at(step, 100, plain))
-        assert rate_at_fraction(step / 100, step, again) == pytest.approx(
-            factor * rate_at_fraction(step / 100, step, plain)
-        )
-
-
 # --- samples are drawn alike, whatever judges them
 
 
@@ -367,7 +238,7 @@ def test_combinations_that_cannot_be(overrides, words):
 
 def test_any_configuration_has_a_counterpart_with_berts_objective():
     for options in (
-        TWO,
+        {"two_stage": 0.5, "embeddings": "separate", "generator_width": 1.0},
         {"sampler": "unigram"},
         {"objective": "rtd+mlm", "mlm_anneal": 0.1},
         {"tie_encoders": True},

@@ -5,7 +5,7 @@ from importlib import resources
 
 import numpy as np
 import pytest
-from browser import Browser, needs_browser
+from browser import needs_browser
 from synthetic_run import ADJECTIVES, NOUNS, VOCAB, sentences, synthetic_arrays, write_run
 
 from minielectra.plots import statistics
@@ -31,12 +31,6 @@ HOSTILE = [
     "x" * 90,
     "日本語",
 ]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with Browser() as running:
-        yield running
 
 
 def hostile_arrays(seed=1):

@@ -78,6 +78,14 @@ def test_a_large_vocabulary_has_fewer_contexts(text, monkeypatch):
     assert word_vectors._ppmi(text, np.bincount(text, minlength=60)).shape == (60, 7 * len(OFFSETS))
 
 
+def test_with_few_contexts_vectors_are_shorter(text, monkeypatch):
+    monkeypatch.setattr(word_vectors, "LARGEST", 60 * len(OFFSETS))
+    assert cooccurrence_vectors(text, 60, 20, np.random.default_rng(0)).shape == (60, len(OFFSETS))
+    objective = objectives.make(*configure("tiny", SIZES | {"word_vectors": "cooccurrence"}))
+    initialize(objective, 3, text)
+    assert np.isfinite(objective.parameters.flat).all()
+
+
 def test_a_long_text_is_read_in_places_spread_over_it():
     tokens = np.arange(100_000)
     assert np.array_equal(spread(tokens, 200_000), tokens)

@@ -14,8 +14,7 @@ something:
 - The embedding projection passes these features through.
 - In the first layer, each head's key projection starts as the identity on these features, and its query
   projection as the rotation by an offset (−1, +1, −2, +2, …). The product of the two is then largest at that
-  offset, so the head looks at that
-  neighbour.
+  offset, so the head looks at that neighbour.
 
 With `word_vectors=cooccurrence`, either of them starts with word vectors of the same size that come from the
 training text (electra/word_vectors.py). The output bias of the masked language model starts with the

@@ -1,9 +1,10 @@
 """Word vectors that are counted instead of learned: which words stand beside which, in the text itself.
 
-"You shall know a word by the company it keeps." For each of the next two places to the left and to the right,
-count how often word a has word c there. The counts become positive pointwise mutual information,
+"You shall know a word by the company it keeps." For each offset o of −2, −1, 1 and 2, count how often word c
+stands o places from word a. Where it stands there more often than its frequency p(c) lets one expect, the
+logarithm of the ratio is positive pointwise mutual information,
 
-    PPMI_o(a, c) = max(0, log  n_o(a, c) · n / (n(a) · n_o(c)))        for the offset o ∈ {−2, −1, 1, 2},
+    PPMI_o(a, c) = max(0, log  p(c | a, o) / p(c)),
 
 and the best approximation of rank k of the matrix [V, offsets · contexts] gives every word k numbers: U √S of
 its singular value decomposition. Word2vec learns nearly this factorisation (Levy and Goldberg 2014; the
@@ -20,7 +21,7 @@ LARGEST = 1 << 26  # elements of the matrix: with a large vocabulary there are f
 COUNTED = 1 << 23  # tokens at most; of a longer text, pieces that are spread over it
 PIECES = 64
 SEEN = 3  # a word that occurs less often says nothing about its neighbours
-SMOOTHING = 0.75  # exponent of the contexts' frequencies: rare contexts would weigh too much
+SMOOTHING = 0.75  # exponent of the contexts' frequencies
 OVERSAMPLING, ITERATIONS = 16, 3  # of the randomised decomposition
 
 
@@ -43,19 +44,21 @@ def log_frequencies(tokens, vocab_size):
 
 
 def cooccurrence_vectors(tokens, vocab_size, width, random):
-    """Vectors of the words that occur in `tokens` -> [V, width] float32, each of length 1.
+    """Vectors of the words that occur in `tokens` -> [V, k] float32, each of length 1.
 
-    tokens [N] int: running text, each below vocab_size = V; width: k, below V; random: numpy Generator. Words
-    that are too rare get a random direction. The directions of the space are mixed by a rotation, so that no
-    feature is more important than another.
+    tokens [N] int: running text, each below vocab_size = V; width: k, below V; random: numpy Generator. With
+    a vocabulary of a million words, there are fewer contexts and columns, and k may be less than `width`.
+    Words that are too rare get a random direction. The directions of the space are mixed by a rotation, so
+    that no feature is more important than another.
     """
     counts = np.bincount(tokens, minlength=vocab_size)
     matrix = _ppmi(tokens, counts)
     vectors = _left_factor(matrix, width, random)
+    width = vectors.shape[1]
     vectors -= vectors.mean(axis=0)
     vectors = vectors @ np.linalg.qr(random.standard_normal((width, width)).astype(np.float32))[0]
     lengths = np.linalg.norm(vectors, axis=1)
-    unknown = (counts < SEEN) | (lengths < 1e-6 * lengths.max(initial=0.0))
+    unknown = (counts < SEEN) | (lengths <= 1e-6 * lengths.max(initial=0.0))
     vectors[unknown] = random.standard_normal((np.count_nonzero(unknown), width))
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 

@@ -7,8 +7,8 @@ from minielectra.data.wordpiece import WordPieceTokenizer
 from minielectra.electra.electra_config import ElectraConfig
 from minielectra.electra.towers import ElectraForPreTraining
 from minielectra.errors import InputError
-from minielectra.pretrained.shipped import DEFAULT, is_shipped, locate
-from minielectra.pretraining.exported_pair import FULL_SIZE_FIRST, open_towers, save_towers
+from minielectra.pretrained.shipped import DEFAULT, locate
+from minielectra.pretraining.exported_pair import FULL_SIZE_FIRST
 from minielectra.pretraining.pretraining_config import PretrainingConfig
 from minielectra.runs import run_folder
 from minielectra.runs.checkpoints import list_checkpoints, load_parameters
@@ -54,19 +54,6 @@ def discriminators(run):
     for step, folder in _checkpoints(run):
         objective, tokenizer = load_pretraining(run, folder)
         yield step, _discriminator(objective, run), tokenizer
-
-
-def export(source, directory):
-    """Write the models of a run as Hugging Face directories inside `directory` -> their paths.
-
-    They are called `discriminator` and `generator`. source: the run, or "mini". Raises InputError if there is
-    no run, or no checkpoint.
-    """
-    if is_shipped(source):
-        towers = open_towers(locate(source))
-        return save_towers(towers, directory, load_discriminator(source)[1])
-    objective, tokenizer = load_pretraining(source)
-    return save_towers(objective.towers, directory, tokenizer)
 
 
 # What counts as a pre-trained model: a run, a directory in Hugging Face's layout, or a folder of `export`.

@@ -28,6 +28,7 @@ from minielectra.pretraining.run_bar import RunBar, describe
 from minielectra.pretraining.run_clock import now
 from minielectra.pretraining.run_data import open_dataset
 from minielectra.pretraining.run_settings import RunSettings
+from minielectra.pretraining.running_losses import RunningLosses
 from minielectra.runs import run_folder
 from minielectra.runs.checkpoints import (
     best_of,
@@ -44,27 +45,6 @@ from minielectra.training.interruptions import Interrupted, interruptible
 from minielectra.training.not_finite import advice
 
 EVALUATION_TOKENS = 32768  # size of the evaluation set, if the held-out part has that many
-
-
-class RunningLosses:
-    """Sums of the training losses since the last evaluation."""
-
-    def __init__(self, state=None, names=()):
-        """state: of a checkpoint; names: of the losses, for a list of earlier versions: steps, sum, sum."""
-        if isinstance(state, list):
-            state = {name: [total, state[0]] for name, total in zip(names, state[1:], strict=False)}
-        self.state = state or {}  # {name: [sum, number of steps]}
-
-    def add(self, losses):
-        """Add {name: loss} of a step."""
-        for name, loss in losses.items():
-            total, steps = self.state.get(name, (0.0, 0))
-            self.state[name] = [total + loss, steps + 1]
-
-    def mean(self, name):
-        """The mean of a loss, or None if it was not computed."""
-        total, steps = self.state.get(name, (0.0, 0))
-        return total / steps if steps else None
 
 
 class Trainer:

@@ -134,7 +134,7 @@ class World:
         failed = None
         try:
             results = [function(self.desk, *of_rank(arguments, 0))]
-        except Exception as error:
+        except Exception as error:  # raised below, once every other rank has answered
             if type(error).__module__.startswith("mpi4py"):
                 self.lost = True
                 raise InputError(f"MPI has lost another rank ({reason(error)}); --resume goes on") from None
